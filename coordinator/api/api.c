@@ -107,9 +107,9 @@ static void dispatch(es_api_call *call, const es_api_request *request, api_probl
         ROUTES[i].handler(call, request, rest, problem);
         return;
     }
+    problem->allow = allowed;
     if (allowed != NULL)
-        api_problem_set(problem, 405, "method_not_allowed", allowed, "%.100s: only %s", request->path,
-                        allowed);
+        api_problem_set(problem, 405, "method_not_allowed", NULL, "%.100s: only %s", request->path, allowed);
     else
         api_problem_set(problem, 404, "not_found", NULL, "%.100s: there is no such path", request->path);
 }

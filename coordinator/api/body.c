@@ -1,7 +1,7 @@
 /* From a body's bytes to its fields. */
 #include "api/internal.h"
 #include "base/log.h"
-#include "base/size.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,6 +34,10 @@ json_t *api_parse(const uint8_t *body, size_t bytes, api_problem *problem)
     if (is_too_deep(body, bytes)) {
         api_problem_set(problem, 400, "invalid_json", NULL, "the body is nested deeper than %d",
                         API_DEPTH_MAX);
+        return NULL;
+    }
+    if (!es_utf8_is_valid((const char *)body, bytes)) {
+        api_problem_set(problem, 400, "invalid_json", NULL, "the body is not UTF-8");
         return NULL;
     }
     json_t *json = json_loadb((const char *)body, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);

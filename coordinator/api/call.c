@@ -39,7 +39,7 @@ void api_call_refuse(es_api_call *call, const api_problem *problem)
         api_call_header(call, "retry-after", "%u", problem->retry_after_s);
     else
         api_call_header(call, "x-should-retry", "false");
-    if (problem->status == 405) api_call_header(call, "allow", "%s", problem->param);
+    if (problem->allow != NULL) api_call_header(call, "allow", "%s", problem->allow);
     api_put_problem(&call->out, call->family, problem);
     call->content_type = JSON_TYPE;
     call->complete = true;

@@ -55,6 +55,7 @@ typedef struct api_problem {
     char param[API_PARAM_BYTES]; /* "": none */
     char message[ES_ERR_TEXT_MAX];
     unsigned retry_after_s; /* 0: trying again does not help */
+    const char *allow;      /* of 405: the method that the path has */
 } api_problem;
 
 /* The first problem stays. */
