@@ -35,6 +35,7 @@ typedef struct work {
     double weight[ES_MACHINES_MAX], room[ES_MACHINES_MAX];
     es_planner_layout layout;
     es_routing_load load;
+    size_t drawn_rows; /* that load is for; 0: for none */
 } work;
 
 static double kv_bytes(const work *w)
@@ -109,7 +110,10 @@ static void make_step(work *w, double streams, double rows_each, double context,
     s.attend_s = layers * es_cost_attend_s(m, streams, rows_each, context, own, 1);
     if (moe > 0) {
         double shared = m->shared.weights > 0 ? es_cost_product_s(&m->shared, rows, own, 1) : 0;
-        es_routing_draw(m, &w->layout, w->node, (size_t)fmax(rows, 1), own->host, shared, &w->load);
+        size_t draw_rows = (size_t)fmax(rows, 1);
+        if (w->drawn_rows != draw_rows)
+            es_routing_draw(m, &w->layout, w->node, draw_rows, own->host, shared, &w->load);
+        w->drawn_rows = draw_rows;
         s.shared_s = moe * shared;
         s.network_s = moe * network_s(w, own, &w->load);
         s.experts_s = moe * w->load.busiest_s;
@@ -162,6 +166,7 @@ static bool try_mode(work *w, es_layout_mode mode, es_forecast *f)
         (w->nodes == 0 || !es_layout_make(mode, q->shape->experts, w->nodes, copies, w->weight, w->room,
                                           expert_bytes, &w->layout)))
         return false;
+    w->drawn_rows = 0;
     f->fits = true;
     f->mode = mode;
     f->coordinator = w->coordinator;
