@@ -67,6 +67,7 @@ static void publish(es_engine *e)
     pthread_mutex_lock(&e->board_lock);
     e->board = e->stats;
     e->request_seconds = e->spent_seconds;
+    e->node_count = e->options.swarm != NULL ? es_swarm_node_count(e->options.swarm) : 0;
     for (size_t i = 0; i < e->node_count; i++) e->nodes[i] = es_swarm_node(e->options.swarm, i);
     pthread_mutex_unlock(&e->board_lock);
     atomic_fetch_sub(&e->open, e->closed);
@@ -119,7 +120,7 @@ static es_status make_parts(es_engine *e, es_err *err)
     e->logits = fits ? calloc(logits, sizeof *e->logits) : NULL;
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
-    e->nodes = calloc(es_size_max(e->node_count, 1), sizeof *e->nodes);
+    e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
     if (e->running == NULL || e->stepped == NULL || e->rows == NULL || e->logits == NULL || e->mask == NULL ||
         e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
@@ -143,7 +144,6 @@ es_status es_engine_create(const es_engine_options *options, es_engine **ret_eng
     e->options = *o;
     /* One page is spare, so that a last sequence's shared page can be copied when all others are its own. */
     e->context = es_size_min(o->context, (o->kv_pages - 1) * ES_KV_TILE);
-    e->node_count = o->swarm != NULL ? es_swarm_node_count(o->swarm) : 0;
     pthread_mutex_init(&e->board_lock, NULL);
     es_engine_stats_init(&e->stats);
     e->stats.kv_pages = o->kv_pages;
@@ -277,7 +277,8 @@ void es_engine_get_stats(es_engine *e, es_engine_stats *ret_stats)
 size_t es_engine_get_nodes(es_engine *e, es_swarm_node_info *ret_nodes, size_t room)
 {
     pthread_mutex_lock(&e->board_lock);
-    for (size_t i = 0; i < es_size_min(room, e->node_count); i++) ret_nodes[i] = e->nodes[i];
+    size_t count = e->node_count;
+    for (size_t i = 0; i < es_size_min(room, count); i++) ret_nodes[i] = e->nodes[i];
     pthread_mutex_unlock(&e->board_lock);
-    return e->node_count;
+    return count;
 }

@@ -80,8 +80,8 @@ struct es_engine {
     atomic_ullong refused;
     pthread_mutex_t board_lock; /* of what follows */
     es_engine_stats board;
-    double request_seconds; /* a request's time from first step to end, as of late */
-    es_swarm_node_info *nodes;
+    double request_seconds;    /* a request's time from first step to end, as of late */
+    es_swarm_node_info *nodes; /* [ES_SWARM_NODES_MAX] */
     size_t node_count;
 
     /* The thread's. */
