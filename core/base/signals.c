@@ -1,4 +1,5 @@
-/* SIGINT and SIGTERM as a flag and an eventfd, SIGHUP as another: state of the whole process, as signals are. */
+/* SIGINT and SIGTERM as a flag and an eventfd, SIGHUP as another: state of the whole process, as signals are.
+ */
 #include "base/signals.h"
 
 #include <errno.h>

@@ -21,7 +21,8 @@ int es_signals_number(void);
  * before start. */
 int es_signals_fd(void);
 
-/* From here on SIGHUP, which otherwise ends the program, is noted too: called once, by main, before threads start.
+/* From here on SIGHUP, which otherwise ends the program, is noted too: called once, by main, before threads
+ * start.
  */
 es_status es_signals_watch_hangup(es_err *err);
 
