@@ -15,7 +15,8 @@
 static const unsigned CODES[] = {200, 204, 304, 400, 401, 403, 404, 405, 408,
                                  409, 413, 422, 429, 431, 499, 500, 503};
 enum { CODE_COUNT = sizeof CODES / sizeof CODES[0] }; /* and one more for all others */
-_Static_assert(sizeof CODES / sizeof CODES[0] < (size_t)ES_HTTP_CODES_MAX, "a count for each code and one more");
+_Static_assert(sizeof CODES / sizeof CODES[0] < (size_t)ES_HTTP_CODES_MAX,
+               "a count for each code and one more");
 
 void es_http_counts_init(es_http_counts *c)
 {

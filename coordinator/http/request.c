@@ -239,9 +239,11 @@ static void log_line(const es_http_request *r, double seconds, const es_api_summ
     for (char *c = path; *c != '\0'; c++)
         if (*c <= ' ' || *c > '~') *c = '?';
     const char *method = r->method[0] != '\0' ? r->method : "?";
-    if (tokens == NULL) {
-        es_log(ES_LOG_INFO, "%s %s %s %s %s %u %.1f ms", r->id, r->client.name, r->address, method, path,
-               r->status, seconds * 1e3);
+    if (tokens == NULL || tokens->prompt_tokens == 0) {
+        /* What probes and pages read again and again is no news. */
+        bool news = r->call != NULL || r->status >= 400;
+        es_log(news ? ES_LOG_INFO : ES_LOG_DEBUG, "%s %s %s %s %s %u %.1f ms", r->id, r->client.name,
+               r->address, method, path, r->status, seconds * 1e3);
         return;
     }
     double head_seconds = r->head_ns != 0 ? (double)(r->head_ns - r->start_ns) * 1e-9 : seconds;
