@@ -264,10 +264,19 @@ static es_status take_mapped(es_expert_store *store, es_stored_expert *to, es_er
     to->ffn = es_ffn_chunks(&held, unit.chunks.first, to->offer.chunks);
     if (store->options.huge_pages) return status;
     if (store->options.lock_memory) return lock_pages(data, (size_t)unit.unit->bytes, err);
-    bool whole = to->offer.chunks.count == unit.chunks.count;
-    status = read_in_matrix(&to->ffn.gate, true, err);
-    if (status == ES_OK) status = read_in_matrix(&to->ffn.up, true, err);
-    if (status == ES_OK) status = read_in_matrix(&to->ffn.down, whole, err);
+    to->lazy = true;
+    to->panels_are_cut = to->offer.chunks.count != unit.chunks.count;
+    return status;
+}
+
+es_status es_expert_store_read(const es_stored_expert *expert, es_err *err)
+{
+    if (!expert->lazy) return ES_OK;
+    const es_ffn *ffn = &expert->ffn;
+    es_status status = read_in_matrix(&ffn->gate, true, err);
+    if (status == ES_OK) status = read_in_matrix(&ffn->up, true, err);
+    if (status == ES_OK) status = read_in_matrix(&ffn->down, !expert->panels_are_cut, err);
+    if (status != ES_OK) es_err_prefix(err, "layer %zu: expert %zu", expert->layer, expert->expert);
     return status;
 }
 

@@ -22,7 +22,8 @@ ROOMS = {
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
+    "expert-node/units": CORE | {"weights", "net"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}
