@@ -159,6 +159,7 @@ void api_lay_out(es_api *api, const json_t *body, api_ask *ask, es_chat_text *re
 static es_status use_as_tokens(es_api *api, const es_chat_layout *layout, void *context, es_err *err)
 {
     api_ask *ask = context;
+    ask->continued = layout->opening == ES_CHAT_OPEN_CONTINUED;
     return es_chat_model_encode(&api->chat, layout, &ask->prompt[0], &ask->in_thought, err);
 }
 

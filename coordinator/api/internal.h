@@ -93,6 +93,7 @@ typedef struct api_ask {
     es_token_list prompt[API_CHOICES_MAX];
     size_t prompts;
     bool in_thought; /* the prompt ends in one */
+    bool continued;  /* the prompt ends within an answer */
     bool splits;     /* reasoning and calls are told from the text */
     size_t choices;  /* of each prompt */
     size_t max_tokens;
@@ -161,7 +162,7 @@ typedef struct api_choice {
     es_api_call *call;
     uint32_t index;
     bool splits;           /* thoughts and calls are told from the text */
-    bool in_thought, lead; /* lead: nothing but line ends came behind the tag */
+    bool in_thought, lead; /* lead: nothing but line ends came so far */
     size_t held_newlines;  /* of the thought, perhaps its last */
     es_detokenizer words;  /* of thoughts, and of text where nothing is split */
     es_tool_parser tools;
