@@ -265,8 +265,12 @@ void api_event_end(es_api_call *call);
 /* The kinds of calls. Each fills call's response, or sets problem. */
 typedef void api_handler(es_api_call *call, const es_api_request *request, const char *rest,
                          api_problem *problem);
-api_handler api_chat_completions, api_completions, api_tokenize, api_detokenize, api_apply_template,
-    api_models, api_model, api_props, api_version, api_embeddings;
+api_handler api_chat_completions, api_completions, api_messages, api_count_tokens, api_tokenize,
+    api_detokenize, api_apply_template, api_models, api_model, api_props, api_version, api_embeddings;
+
+/* anthropic_request.c: a body of /messages as one of /chat/completions; NULL and a problem when it cannot be.
+ * count: limits are not asked for. */
+json_t *api_translate_messages(es_api *api, const json_t *body, bool count, api_problem *problem);
 
 /* Shared by writers. */
 void api_fail_stream(es_api_call *call, const api_problem *problem);

@@ -154,7 +154,7 @@ static void a_conversation_with_calls_goes_on(void **state)
     reply r;
     ask_api("POST", PATH,
             "{\"max_tokens\": 4, " TOOLS ", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-                                         "{\"role\": \"assistant\", \"content\": null, "
+            "{\"role\": \"assistant\", \"content\": null, "
             "\"tool_calls\": [{\"id\": \"call_1\", \"type\": \"function\", \"function\": {\"name\": \"now\", "
             "\"arguments\": \"{}\"}}]}, {\"role\": \"tool\", \"tool_call_id\": \"call_1\", \"content\": "
             "\"noon\"}]}",
