@@ -234,7 +234,7 @@ es_status es_engine_submit(es_engine *e, const es_request_options *options, es_r
     if (!take_place(e)) {
         es_request_release(request);
         es_request_release(request);
-        return es_err_set(err, ES_UNAVAILABLE, "the queue is full: %zu requests wait; try again in %u s",
+        return es_err_set(err, ES_BUSY, "the queue is full: %zu requests wait; try again in %u s",
                           e->options.queue_max, es_engine_retry_after_s(e));
     }
     request->queued = true;

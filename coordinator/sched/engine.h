@@ -37,7 +37,7 @@ void es_engine_destroy(es_engine **engine);
 size_t es_engine_context(const es_engine *engine);
 
 /* Accepts a request. ES_INVALID: it makes no sense, the text names what (a prompt that leaves no room: with
- * both numbers); ES_UNAVAILABLE: the queue is full, or no requests are taken any more. */
+ * both numbers); ES_BUSY: the queue is full; ES_UNAVAILABLE: no requests are taken any more. */
 es_status es_engine_submit(es_engine *engine, const es_request_options *options, es_request **ret_request,
                            es_err *err);
 
