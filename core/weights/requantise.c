@@ -92,7 +92,7 @@ static void encode_row(void *context, size_t item, size_t thread)
     double *sums = j->q->sums + 2 * item;
     widen_row(j->from, j->row_first + item, wide);
     bool good =
-        j->to == ES_FORMAT_F16 ? encode_f16(wide, cols, out) : es_quant_encode(j->to, wide, cols, out);
+        j->to == ES_FORMAT_F16 ? encode_f16(wide, cols, out) : j->q->kernels->encode(j->to, wide, cols, out);
     sums[0] = good ? 0 : -1;
     sums[1] = 0;
     if (!good) return;

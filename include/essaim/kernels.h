@@ -120,6 +120,11 @@ typedef struct es_kernels {
     /* out[i] = (float)((double)sum[i] * 2^quantum). */
     void (*fixed_to_float)(const int64_t *sum, size_t n, int quantum, float *out);
 
+    /* Encodes a row of cols floats (a multiple of the format's block) to out [es_format_row_bytes], for the
+     * formats of es_quant_encodes. False when a value is NaN, infinite or beyond what the block's f16 scale
+     * reaches: out then holds nothing of use. */
+    bool (*encode)(es_format format, const float *row, size_t cols, uint8_t *out);
+
     /* Yardsticks: what the kernels above are measured against. Reads n bytes (a multiple of 4096, 64-byte
      * aligned) as fast as this set can; returns some sum of them. */
     uint64_t (*read_bytes)(const uint8_t *bytes, size_t n);

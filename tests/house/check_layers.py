@@ -11,8 +11,9 @@ CORE = {"contracts", "base"}
 ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
-    "core/weights": CORE,
-    "core/kernels": CORE,
+    "core/formats": CORE,
+    "core/weights": CORE | {"formats"},
+    "core/kernels": CORE | {"formats"},
     "core/experts": CORE | {"kernels", "weights"},
     "core/net": CORE | {"messages"},
     "core/cluster": CORE | {"net", "messages"},

@@ -3,7 +3,7 @@
 
 #include "base/f16.h"
 #include "base/size.h"
-#include "weights/file_blocks.h"
+#include "formats/file_blocks.h"
 
 /* Sub-blocks, what a code stands above its c, and where in a block the f16 numbers are: D, then M where it
  * has one. */
@@ -85,6 +85,12 @@ size_t es_quant_check(es_format format, const uint8_t *blocks, size_t count)
             if ((code & 0x7c00u) == 0x7c00u) return i;
         }
     return count;
+}
+
+bool es_quant_encodes(es_format format)
+{
+    return format == ES_FORMAT_Q8_0 || format == ES_FORMAT_Q5_0 || format == ES_FORMAT_Q4_K ||
+           format == ES_FORMAT_Q6_K;
 }
 
 es_format es_quant_fallback(es_format format, size_t cols)

@@ -2,6 +2,7 @@
  * scales are fitted to the codes by weighted least squares, and the candidate with the least weighted error
  * stays. Large weights weigh more. */
 #include "essaim/quant.h"
+#include "kernels/ref/set.h"
 
 #include "base/f16.h"
 #include "base/size.h"
@@ -300,12 +301,7 @@ static encode_fn *const ENCODERS[ES_FORMAT_COUNT] = {
     [ES_FORMAT_Q6_K] = encode_q6_k,
 };
 
-bool es_quant_encodes(es_format format)
-{
-    return (unsigned)format < ES_FORMAT_COUNT && ENCODERS[format] != NULL;
-}
-
-bool es_quant_encode(es_format format, const float *row, size_t cols, uint8_t *out)
+bool KERNEL(encode)(es_format format, const float *row, size_t cols, uint8_t *out)
 {
     ES_ASSERT(es_quant_encodes(format));
     const es_format_info *info = es_format_describe(format);

@@ -2,7 +2,7 @@
 #include "essaim/panels.h"
 
 #include "base/size.h"
-#include "weights/file_blocks.h"
+#include "formats/file_blocks.h"
 
 #include <string.h>
 
