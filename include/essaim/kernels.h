@@ -142,7 +142,7 @@ const es_kernels *es_kernels_ref(void);
 es_status es_kernels_select(const char *name, const es_kernels **ret_kernels, es_err *err);
 
 /* Widens w's row r, columns [col_first, col_first + col_count), to float: the value with one rounding. For
- * either layout; integer formats only in panels. */
+ * either layout. */
 void es_matrix_widen_row(const es_matrix *w, size_t r, size_t col_first, size_t col_count, float *out);
 
 /* The same sums for rows of either format: q8, whose blocks are made, through the set's product; f32 through

@@ -12,7 +12,7 @@ ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
     "core/formats": CORE,
-    "core/weights": CORE | {"formats"},
+    "core/weights": CORE | {"formats", "kernels"},
     "core/kernels": CORE | {"formats"},
     "core/experts": CORE | {"kernels", "weights"},
     "core/net": CORE | {"messages"},

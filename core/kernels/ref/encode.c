@@ -11,9 +11,10 @@ static const scheme Q5_0 = {32, 1, -16, 15, 1, 1, false}, Q4_K = {32, 8, 0, 15, 
 static void take_codes(const scheme *f, const choice *c, uint8_t *out)
 {
     for (size_t i = 0; i < f->sub_cols; i++) {
-        float code[SUBS];
-        for (size_t p = 0; p < PARTS; p++) lanes_store(code + p * LANES, c->code[p][i] - f->code_low);
-        for (size_t j = 0; j < SUBS; j++) out[j * f->sub_cols + i] = (uint8_t)(int)code[j];
+        lane_masks code[PARTS];
+        for (size_t p = 0; p < PARTS; p++)
+            code[p] = __builtin_convertvector(c->code[p][i] - f->code_low, lane_masks);
+        for (size_t j = 0; j < SUBS; j++) out[j * f->sub_cols + i] = (uint8_t)code[j / LANES][j % LANES];
     }
 }
 
@@ -99,9 +100,9 @@ bool KERNEL(encode)(es_format format, const float *row, size_t cols, uint8_t *ou
     ES_ASSERT(es_quant_encodes(format));
     const es_format_info *info = es_format_describe(format);
     ES_ASSERT(cols % info->block_cols == 0);
-    bool fits = true;
-    for (size_t c = 0; c < cols; c++) fits &= fabsf(row[c]) < 0x1p40f;
-    if (!fits) return false;
+    int unfit = 0;
+    for (size_t c = 0; c < cols; c++) unfit |= !(fabsf(row[c]) < 0x1p40f);
+    if (unfit) return false;
     switch (format) {
     case ES_FORMAT_Q5_0:
         return encode_searched(&Q5_0, put_q5_0, info->block_bytes, row, cols, out);

@@ -31,9 +31,9 @@ typedef struct weights {
  */
 typedef struct choice {
     float d[SUBS], m[SUBS], a[SUBS], min[SUBS];
-    lanes code[PARTS][SUB_COLS_MAX];
     float error[SUBS];
     float sum_c[SUBS], sum_cc[SUBS], sum_xc[SUBS];
+    lanes code[PARTS][SUB_COLS_MAX]; /* last: see search */
 } choice;
 
 static inline lanes clamp(lanes v, float low, float high)
@@ -117,8 +117,9 @@ static void fit_scale(const scheme *f, weights *of, size_t p)
     lanes extreme = {0}, best = {0}, best_gain = {0}, s, t, gain;
     for (size_t i = 0; i < f->sub_cols; i++)
         extreme = lanes_select(lanes_abs(x[i]) > lanes_abs(extreme), x[i], extreme);
+    lanes over = divide(1, extreme);
     for (int step = SCALE_FIRST; step <= SCALE_LAST; step++) {
-        lanes inverse = divide(f->code_low + SCALE_STEP * (float)step, extreme);
+        lanes inverse = (f->code_low + SCALE_STEP * (float)step) * over;
         code_sums sums = {0};
         for (size_t i = 0; i < f->sub_cols; i++)
             add_code(&sums, w[i], x[i], lanes_nearest(clamp(x[i] * inverse, f->code_low, f->code_high)));
@@ -142,9 +143,9 @@ static void fit_affine(const scheme *f, weights *of, size_t p)
         high = lanes_max(x[i], high);
     }
     lanes range = lanes_max(high - low, lanes_of(0)), best_s = range / f->code_high, best_t = -low,
-          best_gain = lanes_of(-INFINITY), s, t, gain;
+          best_gain = lanes_of(-INFINITY), over = divide(1, range), s, t, gain;
     for (int step = AFFINE_FIRST; step <= AFFINE_LAST; step++) {
-        lanes inverse = divide(f->code_high - AFFINE_STEP * (float)step, range);
+        lanes inverse = (f->code_high - AFFINE_STEP * (float)step) * over;
         code_sums sums = {0};
         for (size_t i = 0; i < f->sub_cols; i++)
             add_code(&sums, w[i], x[i],
@@ -218,6 +219,7 @@ choose_integers(const scheme *f, const weights *of, size_t p, lanes s, lanes t, 
     int around = f->has_mins ? 1 : 0;
     for (int i = -around; i <= around; i++)
         for (int k = -1; k <= 1; k++) {
+            if (i * k < 0) continue; /* a larger scale wants a larger offset */
             lanes try_a = clamp(a + (float)k, f->scale_low, f->scale_high);
             lanes try_min = clamp(min + (float)i, 0, 63);
             lanes error = anew ? error_of(f, of, p, d * try_a, m * try_min)
@@ -338,7 +340,8 @@ static bool search(const scheme *f, const float *row, size_t count, choice *c)
         choose_codes(f, &of, p, c);
     }
     if (f->subs == 1) return true;
-    choice next = *c;
+    choice next;
+    memcpy(&next, c, offsetof(choice, code)); /* new codes come with refine */
     for (size_t first = 0; first < SUBS; first += f->subs) fit_block(f, &of, first, &next);
     for (size_t p = 0; p < PARTS; p++) refine(f, &of, p, &next);
     keep_better(f, &next, c);
