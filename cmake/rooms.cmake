@@ -8,6 +8,7 @@ if(NOT ESSAIM_KERNELS_ONLY)
   pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
   pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+  pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
   pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 endif()
 
