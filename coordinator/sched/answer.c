@@ -213,12 +213,13 @@ static void note_time(es_engine *e, es_sequence *s)
 static es_status draw_token(es_engine *e, es_sequence *s, const float *logits, uint32_t *ret_token,
                             es_err *err)
 {
-    uint64_t *mask = s->constraint != NULL ? e->mask : NULL;
-    if (mask != NULL) {
-        es_status status = es_constraint_fill_mask(s->constraint, mask, err);
-        if (status != ES_OK) return status;
-    }
-    es_status status = es_sampler_next(e->sampler, &s->draw, logits, mask, ret_token, err);
+    uint64_t *mask = s->request->plan != NULL ? e->mask : NULL;
+    es_status status = ES_OK;
+    if (mask != NULL && s->constraint == NULL)
+        status = es_constraint_open(s->request->plan, &s->constraint, err);
+    if (mask != NULL && status == ES_OK) status = es_constraint_fill_mask(s->constraint, mask, err);
+    if (status != ES_OK) return status;
+    status = es_sampler_next(e->sampler, &s->draw, logits, mask, ret_token, err);
     if (status == ES_OK && *ret_token == ES_SAMPLER_NONE)
         return es_err_set(err, ES_INVALID, "no token of the vocabulary may come next");
     return status;

@@ -238,19 +238,14 @@ es_status es_engine_submit(es_engine *e, const es_request_options *options, es_r
                           e->options.queue_max, es_engine_retry_after_s(e));
     }
     request->queued = true;
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        request->sequence[i].constraint = options->constraints[i];
     atomic_fetch_add(&e->open, 1);
     if (!es_queue_push(e->inbox, &request)) {
-        for (size_t i = 0; i < request->choices; i++) request->sequence[i].constraint = NULL;
         atomic_fetch_sub(&e->queued, 1);
         atomic_fetch_sub(&e->open, 1);
         es_request_release(request);
         es_request_release(request);
         return es_err_set(err, ES_UNAVAILABLE, "no more requests are taken");
     }
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        options->constraints[i] = NULL;
     *ret_request = request;
     return ES_OK;
 }

@@ -61,6 +61,7 @@ struct es_request {
     size_t most; /* tokens of an answer */
     bool wants_logprobs;
     size_t top_logprobs;
+    es_constraint_plan *plan; /* or NULL */
     uint64_t key, submitted_ns, deadline_ns;
     bool queued; /* counts in the engine's queue */
     size_t choices, live;
@@ -109,7 +110,7 @@ struct es_engine {
 /* request.c */
 
 /* Checks options against the engine and makes a request of it, held once by who asked and once by the engine.
- * Constraints are not taken yet. */
+ */
 es_status es_request_create(const es_engine *engine, const es_request_options *options,
                             es_request **ret_request, es_err *err);
 void es_request_release(es_request *request);

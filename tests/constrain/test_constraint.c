@@ -4,7 +4,7 @@
 #include "../text/text_fixture.h"
 #include "base/clock.h"
 #include "constrain/automaton.h"
-#include "constrain/constrain.h"
+#include "constraint_of.h"
 #include "text/buffer.h"
 
 #include <stdio.h>
@@ -21,7 +21,7 @@ static es_status make(const es_token_trie *t, const char *json, es_constraint **
     json_t *schema = json_loads(json, JSON_DECODE_ANY, NULL);
     assert_non_null(schema);
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
-    es_status status = es_constrain_create(t, &request, ES_TOKEN_NONE, ret, err);
+    es_status status = constraint_of(t, &request, ES_TOKEN_NONE, ret, err);
     json_decref(schema);
     return status;
 }
