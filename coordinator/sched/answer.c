@@ -79,7 +79,7 @@ static void note_first_admission(es_engine *e, es_sequence *s, uint64_t now)
     es_request *r = s->request;
     if (r->queued) {
         r->queued = false;
-        atomic_fetch_sub(&e->queued, 1);
+        es_places_give(e->places, r->key);
     }
     if (s->began) return;
     s->began = true;
@@ -153,7 +153,7 @@ static void end(es_engine *e, es_sequence *s)
     es_constraint_destroy(&s->constraint);
     es_request *r = s->request;
     if (--r->live > 0) return;
-    if (r->queued) atomic_fetch_sub(&e->queued, 1);
+    if (r->queued) es_places_give(e->places, r->key);
     r->queued = false;
     if (s->began)
         e->spent_seconds = 0.9 * e->spent_seconds + 0.1 * seconds_between(s->admitted_ns, es_clock_now_ns());

@@ -3,6 +3,7 @@
 #define ES_SCHED_INTERNAL_H
 
 #include "sched/engine.h"
+#include "sched/places.h"
 #include "sched/prefix_cache.h"
 #include "sched/shares.h"
 
@@ -63,7 +64,7 @@ struct es_request {
     size_t top_logprobs;
     es_constraint_plan *plan; /* or NULL */
     uint64_t key, submitted_ns, deadline_ns;
-    bool queued; /* counts in the engine's queue */
+    bool queued; /* has a place */
     size_t choices, live;
     es_sequence sequence[]; /* [choices] */
 };
@@ -75,8 +76,9 @@ struct es_engine {
     bool started;
 
     /* Shared. */
-    es_queue *inbox; /* items: es_request * */
-    atomic_size_t queued, open;
+    es_queue *inbox;   /* items: es_request * */
+    es_places *places; /* of those that wait for their first step */
+    atomic_size_t open;
     atomic_bool draining, stopping, clear_cache;
     atomic_ullong refused;
     pthread_mutex_t board_lock; /* of what follows */

@@ -119,6 +119,35 @@ static void a_full_queue_refuses_and_recovers(void **state)
     es_engine_destroy(&engine);
 }
 
+static void one_key_cannot_take_all_places(void **state)
+{
+    (void)state;
+    static ask asks[5];
+    es_err err;
+    es_engine *engine = fixture_engine((engine_size){.answers = 1, .queue = 3, .queue_key = 2});
+    for (uint32_t i = 0; i < 5; i++) {
+        ask_make(&asks[i], 60 + i, 12, 2);
+        asks[i].options.key = i < 4 ? 1 : 2;
+    }
+    fixture_hold();
+    ask_submit(&asks[0], engine);
+    wait_until_queued(engine, 0);
+    ask_submit(&asks[1], engine);
+    ask_submit(&asks[2], engine);
+    assert_int_equal(es_engine_submit(engine, &asks[3].options, &asks[3].request, &err), ES_BUSY);
+    expect_text(err.text, "full for this key: 2 of its requests wait");
+    ask_submit(&asks[4], engine);
+    assert_int_equal(es_engine_submit(engine, &asks[4].options, &asks[3].request, &err), ES_BUSY);
+    expect_text(err.text, "the queue is full: 3 requests wait");
+    fixture_release();
+    for (size_t i = 0; i < 3; i++) ask_finish(&asks[i]);
+    ask_finish(&asks[4]);
+    ask_submit(&asks[3], engine);
+    ask_finish(&asks[3]);
+    assert_int_equal(fixture_stats(engine).queued, 0);
+    es_engine_destroy(&engine);
+}
+
 static void requests_without_sense_are_named(void **state)
 {
     (void)state;
@@ -426,6 +455,7 @@ int main(void)
         cmocka_unit_test(a_key_with_many_requests_does_not_starve_another),
         cmocka_unit_test(prompts_of_two_keys_take_turns),
         cmocka_unit_test(a_full_queue_refuses_and_recovers),
+        cmocka_unit_test(one_key_cannot_take_all_places),
         cmocka_unit_test(requests_without_sense_are_named),
         cmocka_unit_test(the_context_ends_an_answer),
         cmocka_unit_test(a_stop_token_ends_an_answer_and_is_no_part_of_it),
