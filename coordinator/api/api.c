@@ -48,6 +48,7 @@ es_status es_api_create(const es_api_options *options, es_api **ret_api, es_err 
     if (api == NULL) return es_err_set(err, ES_NO_MEMORY, "api");
     unsigned long long seed;
     pthread_mutex_init(&api->unknown.lock, NULL);
+    pthread_mutex_init(&api->plans.lock, NULL);
     api->options = *options;
     api->created = time(NULL);
     const uint8_t *f = options->model->fingerprint;
@@ -68,6 +69,7 @@ es_status es_api_create(const es_api_options *options, es_api **ret_api, es_err 
 void es_api_destroy(es_api **api)
 {
     if (*api == NULL) return;
+    api_plans_fini(&(*api)->plans);
     es_token_trie_destroy(&(*api)->trie);
     es_chat_model_fini(&(*api)->chat);
     pthread_mutex_destroy(&(*api)->unknown.lock);

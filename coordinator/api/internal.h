@@ -13,11 +13,13 @@
 #include <time.h>
 
 enum {
-    API_DEPTH_MAX = 256,  /* containers inside each other in a body */
-    API_CHOICES_MAX = 16, /* answers of one call */
-    API_BIAS_MAX = 1024,  /* tokens of a logit_bias */
-    API_NAMES_MAX = 256,  /* unknown fields that are told apart */
-    API_NAME_BYTES = 48,  /* of an unknown field's name that are kept */
+    API_DEPTH_MAX = 256,      /* containers inside each other in a body */
+    API_CHOICES_MAX = 16,     /* answers of one call */
+    API_BIAS_MAX = 1024,      /* tokens of a logit_bias */
+    API_NAMES_MAX = 256,      /* unknown fields that are told apart */
+    API_NAME_BYTES = 48,      /* of an unknown field's name that are kept */
+    API_PLANS_MAX = 32,       /* compiled schemas and tools that are kept */
+    API_PLAN_KEY_MAX = 65536, /* bytes of one that is kept */
     API_PARAM_BYTES = 64,
     API_ID_BYTES = 48,
     API_KEEP_ALIVE_MS = 5000,
@@ -31,6 +33,20 @@ typedef struct api_names {
     size_t count;
 } api_names;
 
+/* What answers were held to of late, by what was asked for. */
+typedef struct api_plan {
+    char *key; /* [bytes] */
+    size_t bytes;
+    es_constraint_plan *plan; /* NULL: an empty place */
+    uint64_t used;
+} api_plan;
+
+typedef struct api_plans {
+    pthread_mutex_t lock;
+    api_plan place[API_PLANS_MAX];
+    uint64_t uses;
+} api_plans;
+
 struct es_api {
     es_api_options options;
     es_chat_model chat;
@@ -39,6 +55,7 @@ struct es_api {
     time_t created;
     atomic_ullong chance;
     api_names unknown; /* fields that were logged */
+    api_plans plans;
 };
 
 /* A number that nobody guesses and that does not come twice. */
@@ -134,6 +151,12 @@ void api_lay_out(es_api *api, const json_t *body, api_ask *ask, es_chat_text *re
 
 /* The same as tokens. */
 void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem);
+
+/* plans.c: what answers are held to, compiled once while it is in use. */
+
+/* For ask's form; *ret_plan is yours to release. */
+es_status api_plan_get(es_api *api, const api_ask *ask, es_constraint_plan **ret_plan, es_err *err);
+void api_plans_fini(api_plans *plans);
 
 /* choice.c: one answer, from tokens to pieces of text. */
 

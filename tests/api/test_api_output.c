@@ -244,6 +244,25 @@ static void constrained_choices_each_keep_to_the_form(void **state)
     drop_reply(&r);
 }
 
+/* More forms than are kept compiled, some again: each binds its own answer. */
+static void many_forms_do_not_mix(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 90; i++) {
+        reply r;
+        char fields[256], value[16];
+        int form = i < 45 ? i : i % 5 == 0 ? i - 45 : 7;
+        snprintf(value, sizeof value, "%d", form);
+        snprintf(fields, sizeof fields,
+                 "\"model\": \"deepseek-chat\", \"response_format\": {\"type\": \"json_schema\", "
+                 "\"json_schema\": {\"schema\": {\"const\": %d}}}",
+                 form);
+        ask_ok(fields, &r);
+        assert_string_equal(text_at(r.json, "choices.0.message.content"), value);
+        drop_reply(&r);
+    }
+}
+
 static void a_seed_repeats_and_no_seed_does_not(void **state)
 {
     (void)state;
@@ -335,6 +354,7 @@ int main(void)
         cmocka_unit_test(a_stop_string_does_not_cut_the_thought),
         cmocka_unit_test(several_choices_are_drawn_apart),
         cmocka_unit_test(constrained_choices_each_keep_to_the_form),
+        cmocka_unit_test(many_forms_do_not_mix),
         cmocka_unit_test(a_seed_repeats_and_no_seed_does_not),
         cmocka_unit_test(a_bias_forbids_and_forces_tokens),
         cmocka_unit_test(chunks_hold_whole_characters),

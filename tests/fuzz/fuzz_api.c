@@ -4,6 +4,7 @@
 #include "api/api.h"
 #include "coordinator/coordinator.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
