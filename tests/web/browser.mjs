@@ -6,7 +6,7 @@ import {test} from 'node:test';
 
 import {chromium} from 'playwright-core';
 
-import {stage} from './main.mjs';
+import {stage} from './stage.mjs';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const END_TOKEN = 1; /* tiny-r1's */

@@ -5,7 +5,7 @@ import {readFileSync} from 'node:fs';
 
 import {answered, ask, pageTest, SIZES, until} from './browser.mjs';
 import {environment} from '../clients/server.mjs';
-import {stage} from './main.mjs';
+import {stage} from './stage.mjs';
 
 const axe_source = readFileSync(`${environment('ESSAIM_NPM')}/node_modules/axe-core/axe.min.js`, 'utf8');
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 
 import {startServer} from '../clients/server.mjs';
 import {answer, answered, ask, makeTalkative, pageTest, until} from './browser.mjs';
-import {stage} from './main.mjs';
+import {stage} from './stage.mjs';
 
 const error = (message, code) => JSON.stringify({error: {message, type: 'error', param: null, code}});
 
