@@ -14,6 +14,7 @@ ROOMS = {
     "core/weights": CORE,
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
+    "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
     "core/cluster": CORE | {"net", "messages"},
     "coordinator/text": CORE | {"weights"},
@@ -21,6 +22,8 @@ ROOMS = {
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
+    "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
+    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
     "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
 }
 # Programs stand on top: they may include any room.
