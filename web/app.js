@@ -118,6 +118,7 @@ async function main() {
         clearTimeout(back);
         if (connection.state === 'loading') return banner('The model is being loaded', connection.progress);
         if (connection.state === 'away') return banner('The server does not answer. Trying again until it does.');
+        if (connection.state === 'draining') return banner('The server is being stopped: it takes no more questions.');
         if (connection.state !== 'ok') return banner('The server is not ready.');
         const returned = detail.before === 'away' || detail.before === 'loading';
         banner(returned ? 'The server is back.' : '');

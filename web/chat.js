@@ -97,7 +97,8 @@ export class Chat extends EventTarget {
     }
 
     follow() {
-        if (this.pinned) this.scroller.scrollTop = this.scroller.scrollHeight;
+        if (this.empty) this.scroller.scrollTop = 0;
+        else if (this.pinned) this.scroller.scrollTop = this.scroller.scrollHeight;
         else this.watchScroll();
     }
 

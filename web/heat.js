@@ -2,6 +2,8 @@
 
 import {h} from './dom.js';
 
+const FEW_LAYERS = 12; /* have room for taller rows */
+
 /* From rest to heat, as the theme has it: the colours are read from the page's own. */
 export function ramp(element) {
     const style = getComputedStyle(element);
@@ -63,7 +65,8 @@ export class HeatMap {
         const columns = shares[0].length;
         const cell = width / columns;
         const gap = cell >= 5 * scale ? Math.round(scale) : 0;
-        const rowHeight = Math.round(Math.min(Math.max(cell, 3 * scale), 18 * scale));
+        const least = shares.length <= FEW_LAYERS ? 16 : 3;
+        const rowHeight = Math.round(Math.min(Math.max(cell, least * scale), 18 * scale));
         canvas.width = width;
         canvas.height = rowHeight * shares.length;
         canvas.style.height = `${canvas.height / scale}px`;
@@ -96,13 +99,13 @@ export class HeatMap {
         const {shares, layers, counts, at} = this;
         if (at && shares[at.l]?.[at.e] !== undefined) {
             const n = Math.round(counts[at.l][at.e]).toLocaleString('en');
-            this.line.textContent = `Layer ${layers[at.l]}, expert ${at.e}: ${n} rows, ${shares[at.l][at.e].toFixed(1)} × the mean`;
+            this.line.textContent = `Layer ${layers[at.l]}, expert ${at.e}: ${n} rows, ${shares[at.l][at.e].toFixed(1)}× the mean`;
             return;
         }
         const all = shares.flat();
         const idle = all.filter((share) => share === 0).length;
         const top = Math.max(...shares.map((row) => Math.max(...row)));
-        const words = top === 0 ? 'No expert has worked yet' : `Hottest ${top.toFixed(1)} × the mean, ${idle} of ${all.length.toLocaleString('en')} idle`;
+        const words = top === 0 ? 'No expert has worked yet' : `Hottest ${top.toFixed(1)}× the mean, ${idle} of ${all.length.toLocaleString('en')} idle`;
         this.line.textContent = words;
         this.canvas.setAttribute('aria-label', `Heat of ${shares[0].length} experts in ${layers.length} layers. ${words}.`);
     }
@@ -110,7 +113,7 @@ export class HeatMap {
     write() {
         const rows = this.shares.map((row, l) => {
             const order = row.map((share, e) => [share, e]).sort((a, b) => b[0] - a[0]).slice(0, 4);
-            const hottest = order.filter(([share]) => share > 0).map(([share, e]) => `${e} (${share.toFixed(1)} ×)`).join(', ');
+            const hottest = order.filter(([share]) => share > 0).map(([share, e]) => `${e} (${share.toFixed(1)}×)`).join(', ');
             return h('tr', {}, h('th', {scope: 'row'}, this.layers[l]), h('td', {}, hottest || 'none'), h('td', {}, row.filter((share) => share === 0).length));
         });
         this.table.replaceChildren(...rows);

@@ -23,8 +23,12 @@ export async function openBrowser() {
 }
 
 /* A fresh page: {page, problems, hosts, close}. */
-export async function openPage({size = SIZES.desktop, theme = 'light', path = '/', touch = false, problems_expected = false} = {}) {
+export async function openPage({size = SIZES.desktop, theme = 'light', touch = false, problems_expected = false} = {}) {
     const context = await stage.browser.newContext({viewport: size, colorScheme: theme, reducedMotion: 'reduce', hasTouch: touch, acceptDownloads: true});
+    /* The likeliest answer, so that it is the same each time. */
+    await context.addInitScript(() => {
+        if (localStorage.getItem('essaim.settings') === null) localStorage.setItem('essaim.settings', JSON.stringify({temperature: 0}));
+    });
     const page = await context.newPage();
     const problems = [];
     const hosts = new Set();
@@ -39,7 +43,8 @@ export async function openPage({size = SIZES.desktop, theme = 'light', path = '/
         if (['error', 'warning'].includes(message.type()) && !expected) problems.push(`console: ${message.text()}`);
     });
     page.on('request', (request) => !request.url().startsWith('blob:') && hosts.add(new URL(request.url()).host));
-    await page.goto(stage.server.url + path);
+    await page.goto(stage.server.url);
+    await page.waitForFunction(() => document.querySelector('#swarm-button')); /* its program has begun */
     const end = async () => {
         await context.close();
         assert.deepEqual(problems, []);

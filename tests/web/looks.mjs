@@ -67,9 +67,9 @@ pageTest('the swarm is told at a glance: nodes, rates, KV memory, the heat of th
     assert.deepEqual(await panel.locator('.node-state').allInnerTexts(), ['up', 'up']);
     assert.match(await panel.locator('.rows').innerText(), /KV memory\s+\d+ %/);
     const map = panel.locator('.heat-canvas');
-    await until('the map says what it shows', async () => /Heat of 32 experts in 3 layers\. Hottest [\d.]+ × the mean/.test(await map.getAttribute('aria-label')));
+    await until('the map says what it shows', async () => /Heat of 32 experts in 3 layers\. Hottest [\d.]+× the mean/.test(await map.getAttribute('aria-label')));
     await map.hover();
-    assert.match(await panel.locator('.heat-line').innerText(), /^Layer \d+, expert \d+: [\d,]+ rows, [\d.]+ × the mean$/);
+    assert.match(await panel.locator('.heat-line').innerText(), /^Layer \d+, expert \d+: [\d,]+ rows, [\d.]+× the mean$/);
     await panel.getByText('In words').click();
     assert.equal(await panel.locator('.heat-words tbody tr').count(), 3);
     await page.reload();
