@@ -171,8 +171,10 @@ static es_status take_reply(es_swarm *swarm, es_node *node, es_message *message,
                                             es_message_bytes(message, 0), &reply, err);
     if (status != ES_OK) return status;
     if (!is_ours(swarm, node, &reply.ids)) return ES_OK;
-    if (reply.status != ES_OK) return es_err_set(err, reply.status, "%s", reply.text);
     es_plan_part part = es_plan_get(swarm->plan, node_index(swarm, node));
+    if (reply.status != ES_OK && reply.failed_row < part.rows)
+        return es_err_set(err, reply.status, "row %u: %s", part.row[reply.failed_row], reply.text);
+    if (reply.status != ES_OK) return es_err_set(err, reply.status, "%s", reply.text);
     status = es_combine_add(&part, swarm->options.shape->hidden, &reply, es_message_data(message, 1),
                             es_message_bytes(message, 1), sum, err);
     node->asked = false;
