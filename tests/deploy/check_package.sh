@@ -7,6 +7,7 @@ set -euo pipefail
 package=${1:?usage: check_package.sh PACKAGE.deb}
 here=$(dirname "$(readlink -f "$0")")
 root=$(mktemp -d "${TMPDIR:-/tmp}/essaim-chroot.XXXXXX")
+chmod 0755 "$root" # or its own users could not enter it
 
 say() { printf '%s\n' "$*"; }
 die() {
@@ -19,7 +20,7 @@ clean_up() {
     local pids=()
     mapfile -t pids < <(for p in /proc/[0-9]*; do [[ $(readlink "$p/root" 2>/dev/null) == "$root" ]] && echo "${p#/proc/}"; done)
     ((${#pids[@]} == 0)) || kill -KILL "${pids[@]}" 2>/dev/null || true
-    umount "$root/proc" "$root/dev" 2>/dev/null || true
+    umount "$root/proc" 2>/dev/null || true
     rm -rf --one-file-system "$root"
 }
 trap clean_up EXIT
@@ -40,7 +41,7 @@ unit_command() {
 wait_for_health() {
     local deadline=$((SECONDS + 60))
     until python3 "$here/ask.py" health >/dev/null 2>&1; do
-        ((SECONDS < deadline)) || die "the coordinator was not ready within a minute"
+        ((SECONDS < deadline)) || return 1
         sleep 0.2
     done
 }
@@ -52,20 +53,18 @@ rm -f "$root/etc/apt/sources.list"
 for file in "${sources[@]}"; do [[ -e $file ]] && cp "$file" "$root${file}"; done
 find /etc/apt/apt.conf.d -maxdepth 1 -type f -newermt 2000-01-01 \( -name '*registry*' -o -name '*proxy*' \) -exec cp {} "$root/etc/apt/apt.conf.d/" \;
 mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-mount --make-rslave "$root/dev"
 cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
 
 say "install"
 cp "$package" "$root/essaim.deb"
-inside apt-get update -qq
+inside apt-get update -qq 2>/dev/null
 inside apt-get install -y -qq --no-install-recommends /essaim.deb >"$root/install.log" 2>&1 || die "install: $(tail -n 5 "$root/install.log")"
 inside getent passwd essaim >/dev/null || die "no user essaim"
 
 say "configure: keys, one node, one coordinator"
 inside /bin/sh -ec '
 cd /etc/essaim
-essaim keygen coordinator.key >/dev/null && essaim keygen node.key >/dev/null
+essaim keygen coordinator.key >/dev/null 2>&1 && essaim keygen node.key >/dev/null 2>&1
 cp coordinator.key.pub allowed
 printf "127.0.0.1:15700 %s\n" "$(cat node.key.pub)" > nodes
 printf "ESSAIM_OPTIONS=\"--model /usr/share/essaim/models/tiny-r1 --name one --listen 127.0.0.1:15700 --keys /etc/essaim/node.key --allow /etc/essaim/allowed\"\n" > expert-node-one.env
@@ -76,7 +75,7 @@ chown essaim:essaim *.key && chmod 0400 *.key && chmod 0640 *.env nodes allowed 
 ask_of_units() {
     unit_command 'essaim-expert-node@.service' one >"$root/node.log" 2>&1 &
     unit_command essaim-coordinator.service '' >"$root/coordinator.log" 2>&1 &
-    wait_for_health || die "$(cat "$root/node.log" "$root/coordinator.log")"
+    wait_for_health || die "not ready within a minute: $(cat "$root/node.log" "$root/coordinator.log")"
     python3 "$here/ask.py" question || die "no right answer: $(cat "$root/coordinator.log")"
     local pids=()
     mapfile -t pids < <(for p in /proc/[0-9]*; do [[ $(readlink "$p/root" 2>/dev/null) == "$root" ]] && echo "${p#/proc/}"; done)
@@ -98,7 +97,7 @@ ask_of_units
 say "remove and purge"
 inside dpkg --remove essaim >/dev/null
 inside dpkg --purge essaim >/dev/null 2>"$root/purge.log" || die "purge: $(cat "$root/purge.log")"
-left=$(cd "$root" && find . -path ./proc -prune -o -path ./dev -prune -o -path ./repack -prune -o -iname '*essaim*' -print | grep -v -e '^./essaim.deb$' -e '/var/lib/apt' | sort)
+left=$(cd "$root" && find . -path ./proc -prune -o -path ./repack -prune -o -iname '*essaim*' -print | grep -v -e '^./essaim.deb$' -e '/var/lib/apt' | sort)
 extra=$(printf '%s\n' "$left" | grep -v '^./etc/essaim' || true)
 [[ -z $extra ]] || die "purge left: $extra"
 [[ -e $root/etc/essaim/node.key ]] || die "purge took the keys"

@@ -11,6 +11,7 @@ CORE = {"contracts", "base"}
 ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
+    "core/supervise": CORE,
     "core/weights": CORE,
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
