@@ -15,7 +15,7 @@ ROOMS = {
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
     "core/net": CORE | {"messages"},
-    "core/cluster": CORE | {"net", "messages"},
+    "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
     "coordinator/constrain": CORE | {"text"},
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
