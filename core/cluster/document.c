@@ -38,7 +38,8 @@ es_status es_epoch_parse(const char *text, es_epoch *ret_epoch, es_err *err)
     const char *rest = parse_u32(text, &ret_epoch->generation);
     if (rest != NULL) rest = *rest == '.' ? parse_u32(rest + 1, &ret_epoch->counter) : NULL;
     if (rest == NULL || *rest != '\0')
-        return es_err_set(err, ES_INVALID, "epoch \"%.40s\": write GENERATION.COUNTER, for example 1.7", text);
+        return es_err_set(err, ES_INVALID, "epoch \"%.40s\": write GENERATION.COUNTER, for example 1.7",
+                          text);
     return ES_OK;
 }
 
@@ -93,7 +94,7 @@ void es_document_held(const es_document *d, const es_document_node *node, uint8_
 typedef struct reader {
     es_fields fields;
     es_document *d;
-    uint8_t *holders;   /* [cells]: how many nodes hold it */
+    uint8_t *holders; /* [cells]: how many nodes hold it */
 } reader;
 
 static es_status no_memory(es_err *err)
@@ -177,8 +178,7 @@ static const char *count_cells(reader *in, const es_units *units)
     const es_document *d = in->d;
     size_t layer = es_document_layer(d, units->layer);
     for (size_t e = 0; e < units->expert_count; e++) {
-        uint8_t *holders =
-            &in->holders[es_document_cell(d, layer, units->expert_first + e, units->slice)];
+        uint8_t *holders = &in->holders[es_document_cell(d, layer, units->expert_first + e, units->slice)];
         if (*holders == d->copies) return "a cell has more holders than copies says";
         ++*holders;
     }
@@ -318,7 +318,8 @@ es_status es_document_parse(const char *where, const char *text, size_t bytes, e
     *ret_document = NULL;
     json_t *object;
     if (bytes > ES_DOCUMENT_BYTES_MAX)
-        return es_err_set(err, ES_CORRUPT, "%s: %zu bytes, more than %d", where, bytes, ES_DOCUMENT_BYTES_MAX);
+        return es_err_set(err, ES_CORRUPT, "%s: %zu bytes, more than %d", where, bytes,
+                          ES_DOCUMENT_BYTES_MAX);
     es_status status = es_json_parse(&(es_json_text){where, text, bytes}, &object, err);
     if (status != ES_OK) return status;
     es_document *d = calloc(1, sizeof *d);
@@ -403,7 +404,7 @@ es_status es_document_check(const es_document *d, const es_shape *shape, const u
         return es_err_set(err, ES_MISMATCH, "placement: %zu layers of %zu experts, the model has %zu of %zu",
                           d->layer_count, d->experts, at, shape->experts);
     if (d->slices > es_chunks_of(shape->expert_intermediate))
-        return es_err_set(err, ES_MISMATCH, "placement: %zu slices of experts that have %zu chunks", d->slices,
-                          es_chunks_of(shape->expert_intermediate));
+        return es_err_set(err, ES_MISMATCH, "placement: %zu slices of experts that have %zu chunks",
+                          d->slices, es_chunks_of(shape->expert_intermediate));
     return ES_OK;
 }

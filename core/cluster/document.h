@@ -72,12 +72,13 @@ typedef struct es_document {
 void es_document_destroy(es_document **document);
 
 /* Reads a document strictly: ES_CORRUPT names the field that is unknown, missing or beyond its maximum, the
- * cell that nobody holds or that more nodes hold than copies says, ES_UNSUPPORTED a later version. where names
- * the text in errors. */
+ * cell that nobody holds or that more nodes hold than copies says, ES_UNSUPPORTED a later version. where
+ * names the text in errors. */
 es_status es_document_parse(const char *where, const char *text, size_t bytes, es_document **ret_document,
                             es_err *err);
 
-/* The document as JSON, malloc'd and yours; NULL when memory is short. The same document gives the same bytes.
+/* The document as JSON, malloc'd and yours; NULL when memory is short. The same document gives the same
+ * bytes.
  */
 char *es_document_write(const es_document *document, size_t *ret_bytes);
 

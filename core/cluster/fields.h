@@ -7,7 +7,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-/* An object being read; the first complaint is kept in status, and what is read after it is not to be used. */
+/* An object being read; the first complaint is kept in status, and what is read after it is not to be used.
+ */
 typedef struct es_fields {
     const char *where; /* the file or key, for errors */
     const json_t *object;

@@ -119,7 +119,8 @@ static void note_units(es_planner *p, const es_units *units, size_t node)
     size_t layer = 0;
     while (layer < r->layer_count && r->layers[layer] != units->layer) layer++;
     for (size_t e = units->expert_first;
-         layer < r->layer_count && e < (size_t)units->expert_first + units->expert_count && e < r->experts; e++)
+         layer < r->layer_count && e < (size_t)units->expert_first + units->expert_count && e < r->experts;
+         e++)
         note_before(p, layer, e * r->slices + units->slice, node);
 }
 
@@ -214,8 +215,7 @@ static size_t set_wanted(es_planner *p)
     size_t least = (size_t)floor(p->copies + 1e-9), total = (size_t)floor(p->copies_owed + 1e-6);
     total = es_size_min(es_size_max(total, least * p->cells), p->request->copies * p->cells);
     p->copies_owed -= (double)total;
-    for (size_t i = 0; i < p->cells; i++)
-        p->wanted[p->sequence[i]] = least + (i < total - least * p->cells);
+    for (size_t i = 0; i < p->cells; i++) p->wanted[p->sequence[i]] = least + (i < total - least * p->cells);
     p->short_cells += p->request->copies * p->cells - total;
     return total;
 }

@@ -24,9 +24,9 @@ typedef struct es_planner_request {
     size_t groups;              /* of the router; 1: none */
     const uint64_t *cell_bytes; /* [layer_count], each above 0: of one expert's largest slice */
     es_placement_mode mode;
-    size_t copies;      /* of each cell, 1 to ES_COPIES_MAX, at most node_count */
-    size_t slices;      /* of each expert; 1 in every mode but slice */
-    const double *heat; /* [layer_count][experts], how often each was chosen; NULL: not counted */
+    size_t copies;             /* of each cell, 1 to ES_COPIES_MAX, at most node_count */
+    size_t slices;             /* of each expert; 1 in every mode but slice */
+    const double *heat;        /* [layer_count][experts], how often each was chosen; NULL: not counted */
     const es_document *before; /* what is to be changed as little as possible; NULL: begin afresh */
     const uint8_t *fingerprint;
     es_epoch epoch; /* of the document that is made */
@@ -34,16 +34,16 @@ typedef struct es_planner_request {
 
 /* What the planner says beside the document. */
 typedef struct es_planner_report {
-    bool racks_apart;     /* no rack holds two copies of a cell */
-    size_t short_cells;   /* with fewer copies than asked for: only in mode replicate, when memory is short */
-    double share_error;   /* the largest difference between a node's cells and its share, in cells */
+    bool racks_apart;   /* no rack holds two copies of a cell */
+    size_t short_cells; /* with fewer copies than asked for: only in mode replicate, when memory is short */
+    double share_error; /* the largest difference between a node's cells and its share, in cells */
 } es_planner_report;
 
-/* Every cell gets `copies` holders on different nodes, on different racks where that is possible; no node gets
- * more bytes than its memory; shares follow bandwidth as far as memory allows. In mode replicate, when memory
- * holds one copy of everything but not all copies, hot experts get theirs first. What `before` placed stays
- * where it is unless shares ask otherwise. ES_NO_MEMORY states what is needed and what there is; ES_INVALID
- * names what is wrong with the request. */
+/* Every cell gets `copies` holders on different nodes, on different racks where that is possible; no node
+ * gets more bytes than its memory; shares follow bandwidth as far as memory allows. In mode replicate, when
+ * memory holds one copy of everything but not all copies, hot experts get theirs first. What `before` placed
+ * stays where it is unless shares ask otherwise. ES_NO_MEMORY states what is needed and what there is;
+ * ES_INVALID names what is wrong with the request. */
 es_status es_planner_plan(const es_planner_request *request, es_document **ret_document,
                           es_planner_report *ret_report, es_err *err);
 

@@ -1,7 +1,7 @@
 /* Which cells each machine gets of a layer. Nodes fill up one after the other along a sequence that the mode
- * chooses, least covered cells first; so copies come round to other nodes, and because nodes of one rack stand
- * together and get no more than one copy of the layer, to other racks. What was placed before is kept first.
- * A node that finds only cells it must not take swaps: there always is a swap (see swap_in). */
+ * chooses, least covered cells first; so copies come round to other nodes, and because nodes of one rack
+ * stand together and get no more than one copy of the layer, to other racks. What was placed before is kept
+ * first. A node that finds only cells it must not take swaps: there always is a swap (see swap_in). */
 #include "cluster/planner_internal.h"
 
 #include <math.h>
@@ -38,8 +38,8 @@ static bool held_before(const es_planner *p, size_t layer, size_t cell, size_t n
     return false;
 }
 
-/* Keeps what the node held, up to its quota; cells that others let go of too are the last it lets go of, so that
- * a newcomer can take them all. */
+/* Keeps what the node held, up to its quota; cells that others let go of too are the last it lets go of, so
+ * that a newcomer can take them all. */
 static void keep(es_planner *p, size_t layer, size_t node)
 {
     for (int pass = 0; pass < 2; pass++)
@@ -63,17 +63,20 @@ static void swap_holders(es_planner *p, size_t layer, size_t taken, size_t copy,
     p->shares[node].quota--;
 }
 
-/* What a swap would move beyond the least: 0 or 1 for what is taken from the other node, and for what it gets. */
-static int swap_cost(const es_planner *p, size_t layer, size_t taken, uint16_t other, size_t given, size_t node)
+/* What a swap would move beyond the least: 0 or 1 for what is taken from the other node, and for what it
+ * gets. */
+static int swap_cost(const es_planner *p, size_t layer, size_t taken, uint16_t other, size_t given,
+                     size_t node)
 {
     return held_before(p, layer, taken, other) + !held_before(p, layer, given, other) +
            !held_before(p, layer, taken, node);
 }
 
-/* Every cell u that needs a copy is held in the node's domain already. Takes from another node m, whose domain has
- * no u, a cell w that the node's domain has not, and gives m the cell u. With as many copies wanted of all cells
- * it always finds one: the node's quota is not reached, so its domain lacks some w; w is fully covered (else the
- * node could take it); if all its holders' domains had u, u would have more holders than w and need no copy. */
+/* Every cell u that needs a copy is held in the node's domain already. Takes from another node m, whose
+ * domain has no u, a cell w that the node's domain has not, and gives m the cell u. With as many copies
+ * wanted of all cells it always finds one: the node's quota is not reached, so its domain lacks some w; w is
+ * fully covered (else the node could take it); if all its holders' domains had u, u would have more holders
+ * than w and need no copy. */
 static bool swap_in(es_planner *p, size_t layer, size_t node)
 {
     size_t best_given = 0, best_taken = 0, best_copy = 0;
@@ -106,7 +109,8 @@ static void fill(es_planner *p, size_t layer, size_t node)
             size_t cell = p->sequence[i];
             if (p->covered[cell] == level && may_take(p, layer, cell, node)) place(p, layer, cell, node);
         }
-    while (p->shares[node].quota > 0 && swap_in(p, layer, node)) {}
+    while (p->shares[node].quota > 0 && swap_in(p, layer, node)) {
+    }
     p->short_cells += p->shares[node].quota;
     p->shares[node].quota = 0;
 }

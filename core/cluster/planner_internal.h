@@ -8,12 +8,12 @@ enum { ES_PLANNER_NOBODY = 0xffff };
 
 typedef struct es_planner_share {
     const es_planner_node *node;
-    size_t rack;        /* index of its failure domain */
-    double weight;      /* bandwidth */
-    uint64_t left;      /* memory not planned yet, bytes */
-    double part;        /* of all placed cells, 0 to 1 */
-    double owed;        /* cells it should have and was not given in the layers so far; below 0: was given more */
-    size_t quota;       /* cells of the layer at hand */
+    size_t rack;   /* index of its failure domain */
+    double weight; /* bandwidth */
+    uint64_t left; /* memory not planned yet, bytes */
+    double part;   /* of all placed cells, 0 to 1 */
+    double owed;   /* cells it should have and was not given in the layers so far; below 0: was given more */
+    size_t quota;  /* cells of the layer at hand */
     size_t held_before; /* cells of that layer */
 } es_planner_share;
 

@@ -17,7 +17,8 @@ static double all_bytes(const es_planner *p)
     return sum;
 }
 
-/* What a node can hold: its memory in whole cells when all are of one size, and at most one copy of everything.
+/* What a node can hold: its memory in whole cells when all are of one size, and at most one copy of
+ * everything.
  */
 static double room_of(const es_planner *p, const es_planner_share *share, double all)
 {
@@ -106,7 +107,8 @@ static bool pour(es_planner *p, const double *room, const double *rack_top, doub
     return true;
 }
 
-static bool pour_apart(es_planner *p, const double *room, double all, double bytes, double *taken, double *top)
+static bool pour_apart(es_planner *p, const double *room, double all, double bytes, double *taken,
+                       double *top)
 {
     double high = top_level(p, room);
     for (size_t r = 0; r < p->rack_count; r++) top[r] = rack_level(p, room, r, all, high);
@@ -184,10 +186,11 @@ es_status es_planner_set_quotas(es_planner *p, size_t layer_index, size_t total,
     for (; given < total; given++) {
         es_planner_share *share = next_to_get(p, bytes);
         if (share == NULL)
-            return es_err_set(err, ES_NO_MEMORY,
-                              "placement: layer %" PRIu32 ": no node has %" PRIu64
-                              " bytes left for cell %zu of %zu; memory is within a few cells of what is needed",
-                              p->request->layers[layer_index], bytes, given + 1, total);
+            return es_err_set(
+                err, ES_NO_MEMORY,
+                "placement: layer %" PRIu32 ": no node has %" PRIu64
+                " bytes left for cell %zu of %zu; memory is within a few cells of what is needed",
+                p->request->layers[layer_index], bytes, given + 1, total);
         give(p, share, bytes);
     }
     for (size_t n = 0; n < p->request->node_count; n++) {

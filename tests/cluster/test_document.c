@@ -9,8 +9,9 @@
 static const char PRINT[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /* Two layers of four experts on two nodes; each %s is what a case replaces. */
-static const char LAYOUT[] = "{\"format\":\"essaim-placement\",\"version\":%s,\"epoch\":%s,\"fingerprint\":\"%s\","
-                             "\"mode\":%s,\"copies\":%s,\"slices\":1,\"experts\":4,\"layers\":%s,\"nodes\":%s%s}";
+static const char LAYOUT[] =
+    "{\"format\":\"essaim-placement\",\"version\":%s,\"epoch\":%s,\"fingerprint\":\"%s\","
+    "\"mode\":%s,\"copies\":%s,\"slices\":1,\"experts\":4,\"layers\":%s,\"nodes\":%s%s}";
 
 typedef struct words {
     const char *version, *epoch, *print, *mode, *copies, *layers, *nodes, *more;
@@ -18,15 +19,15 @@ typedef struct words {
 
 static words honest(void)
 {
-    return (words){"1",   "\"1.7\"",  PRINT, "\"group\"",
-                   "1",   "[1,3]", "{\"a\":[[1,0,2],[3,0,4]],\"b\":[[1,2,2]]}", ""};
+    return (words){
+        "1", "\"1.7\"", PRINT, "\"group\"", "1", "[1,3]", "{\"a\":[[1,0,2],[3,0,4]],\"b\":[[1,2,2]]}", ""};
 }
 
 static es_status parse(const words *w, es_document **ret_document, es_err *err)
 {
     char text[2048];
-    snprintf(text, sizeof text, LAYOUT, w->version, w->epoch, w->print, w->mode, w->copies, w->layers, w->nodes,
-             w->more);
+    snprintf(text, sizeof text, LAYOUT, w->version, w->epoch, w->print, w->mode, w->copies, w->layers,
+             w->nodes, w->more);
     return es_document_parse("doc", text, strlen(text), ret_document, err);
 }
 
@@ -69,7 +70,8 @@ static void what_is_wrong_is_named(void **state)
     w = honest(), w.print = "00", expect(&w, ES_CORRUPT, "doc: fingerprint: not hexadecimal of its length");
     w = honest(), w.mode = "\"heap\"", expect(&w, ES_CORRUPT, "doc: mode: not one of its values");
     w = honest(), w.copies = "0", expect(&w, ES_CORRUPT, "doc: copies: not a whole number within its bounds");
-    w = honest(), w.copies = "1.0", expect(&w, ES_CORRUPT, "doc: copies: not a whole number within its bounds");
+    w = honest(), w.copies = "1.0",
+    expect(&w, ES_CORRUPT, "doc: copies: not a whole number within its bounds");
     w = honest(), w.copies = "2", expect(&w, ES_CORRUPT, "doc: layer 1: expert 0, slice 0: 1 holders, not 2");
     w.mode = "\"replicate\"", expect(&w, ES_OK, "");
     w = honest(), w.layers = "[3,1]", expect(&w, ES_CORRUPT, "doc: layers: not ascending numbers of layers");
@@ -88,7 +90,8 @@ static void ranges_stand_in_order_and_cover(void **state)
 {
     (void)state;
     words w = honest();
-    w.nodes = "{\"a\":[[1,0,4]]}", expect(&w, ES_CORRUPT, "doc: layer 3: expert 0, slice 0: 0 holders, not 1");
+    w.nodes = "{\"a\":[[1,0,4]]}",
+    expect(&w, ES_CORRUPT, "doc: layer 3: expert 0, slice 0: 0 holders, not 1");
     w.nodes = "{\"a\":[[1,0,4],[1,3,1],[3,0,4]]}";
     expect(&w, ES_CORRUPT, "doc: a: a range does not stand behind the one before it");
     w.nodes = "{\"a\":[[3,0,4],[1,0,4]]}";
@@ -131,7 +134,8 @@ static void another_model_is_refused_with_both_fingerprints(void **state)
     es_document *d;
     es_err err = {.text = ""};
     words w = honest();
-    es_shape shape = {.layers = 4, .dense_layers = 1, .moe_layer_freq = 2, .experts = 4, .expert_intermediate = 256};
+    es_shape shape = {
+        .layers = 4, .dense_layers = 1, .moe_layer_freq = 2, .experts = 4, .expert_intermediate = 256};
     assert_int_equal(parse(&w, &d, &err), ES_OK);
     uint8_t print[ES_FINGERPRINT_BYTES];
     memcpy(print, d->fingerprint, sizeof print);

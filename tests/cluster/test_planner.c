@@ -114,7 +114,8 @@ static void check_racks(const trial *t, const es_document *d)
     for (size_t a = 0; a < d->node_count; a++)
         for (size_t b = a + 1; b < d->node_count; b++) {
             const char *rack = node_named(&t->request, d->nodes[a].name)->rack;
-            if (rack[0] == '\0' || strcmp(rack, node_named(&t->request, d->nodes[b].name)->rack) != 0) continue;
+            if (rack[0] == '\0' || strcmp(rack, node_named(&t->request, d->nodes[b].name)->rack) != 0)
+                continue;
             es_document_held(d, &d->nodes[a], mine);
             es_document_held(d, &d->nodes[b], theirs);
             for (size_t c = 0; c < cells; c++) assert_false(mine[c] && theirs[c]);
@@ -149,8 +150,8 @@ static es_document *reread(const es_document *d)
     return again;
 }
 
-/* The memory is enough for what is asked, by the planner's own arithmetic kept simple: what each node can hold,
- * in cells of the largest size, with a few to spare. */
+/* The memory is enough for what is asked, by the planner's own arithmetic kept simple: what each node can
+ * hold, in cells of the largest size, with a few to spare. */
 static bool surely_fits(const trial *t)
 {
     const es_planner_request *r = &t->request;
