@@ -137,7 +137,9 @@ static es_status read_result(const json_t *result, es_etcd_note *note, es_err *e
 {
     uint64_t compacted = 0;
     es_status status = es_etcd_number(result, "compact_revision", &compacted, err);
-    if (status == ES_OK) status = es_etcd_revision(result, &note->revision, err);
+    /* What cancels a watch for its history's sake has no revision in its header. */
+    if (status == ES_OK)
+        status = es_etcd_number(json_object_get(result, "header"), "revision", &note->revision, err);
     if (status != ES_OK) return status;
     if (json_is_true(json_object_get(result, "canceled"))) {
         const char *reason = json_string_value(json_object_get(result, "cancel_reason"));

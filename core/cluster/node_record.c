@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const uint64_t BYTES_MAX = (uint64_t)1 << 52;
-const char *const ES_NODE_STATES[ES_NODE_STATE_COUNT + 1] = {"joining", "ready", "draining", NULL};
+const char *const ES_MEMBER_STATES[ES_MEMBER_STATE_COUNT + 1] = {"joining", "ready", "draining", NULL};
 
 const char *es_node_record_label(const es_node_record *record, const char *name)
 {
@@ -30,7 +30,7 @@ char *es_node_record_write(const es_node_record *record)
         json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:s, s:s, s:s}", "name", record->name, "control",
                   record->control, "key", record->key, "labels", labels, "memory",
                   (json_int_t)record->memory_bytes, "bandwidth", (json_int_t)record->bandwidth_bytes,
-                  "fingerprint", fingerprint, "state", ES_NODE_STATES[record->state], "holder", holder);
+                  "fingerprint", fingerprint, "state", ES_MEMBER_STATES[record->state], "holder", holder);
     char *text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
     json_decref(all);
     return text;
@@ -92,7 +92,7 @@ es_status es_node_record_parse(const char *where, const char *text, size_t bytes
     ret_record->memory_bytes = es_fields_number(&fields, "memory", 0, BYTES_MAX);
     ret_record->bandwidth_bytes = es_fields_number(&fields, "bandwidth", 0, BYTES_MAX);
     es_fields_hex(&fields, "fingerprint", ret_record->fingerprint, sizeof ret_record->fingerprint);
-    ret_record->state = (es_node_state)es_fields_choice(&fields, "state", ES_NODE_STATES);
+    ret_record->state = (es_member_state)es_fields_choice(&fields, "state", ES_MEMBER_STATES);
     es_fields_hex(&fields, "holder", holder, sizeof holder);
     for (size_t i = 0; i < sizeof holder; i++) ret_record->holder = ret_record->holder << 8 | holder[i];
     es_endpoint endpoint;

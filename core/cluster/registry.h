@@ -18,15 +18,15 @@ enum {
     ES_TOKEN_HASH_BYTES = 32,
 };
 
-typedef enum es_node_state {
-    ES_NODE_JOINING,
-    ES_NODE_READY,
-    ES_NODE_DRAINING,
-    ES_NODE_STATE_COUNT
-} es_node_state;
+typedef enum es_member_state {
+    ES_MEMBER_JOINING,
+    ES_MEMBER_READY,
+    ES_MEMBER_DRAINING,
+    ES_MEMBER_STATE_COUNT
+} es_member_state;
 
 /* The states' names, then NULL. */
-extern const char *const ES_NODE_STATES[ES_NODE_STATE_COUNT + 1];
+extern const char *const ES_MEMBER_STATES[ES_MEMBER_STATE_COUNT + 1];
 
 /* What an operator says of a machine: "rack" is its failure domain. Names are es_name_valid. */
 typedef struct es_label {
@@ -44,7 +44,7 @@ typedef struct es_node_record {
     uint64_t memory_bytes;    /* for experts */
     uint64_t bandwidth_bytes; /* a second, measured; 0: not measured */
     uint8_t fingerprint[ES_FINGERPRINT_BYTES];
-    es_node_state state;
+    es_member_state state;
     uint64_t holder; /* a random number of the process that announced it; two with one name are told apart */
 } es_node_record;
 

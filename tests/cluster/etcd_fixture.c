@@ -165,6 +165,12 @@ void etcd_endpoints(const etcd_cluster *cluster, char ret_text[256])
 
 json_t *etcd_post(const etcd_cluster *cluster, size_t member, const char *path, const char *body)
 {
+    return etcd_post_as(cluster, member, NULL, NULL, path, body);
+}
+
+json_t *etcd_post_as(const etcd_cluster *cluster, size_t member, const char *user, const char *password,
+                     const char *path, const char *body)
+{
     char endpoint[64];
     static es_registry nobody; /* whose counts nobody reads */
     static const es_registry_ops OPS = {NULL};
@@ -174,7 +180,7 @@ json_t *etcd_post(const etcd_cluster *cluster, size_t member, const char *path, 
     es_err err;
     if (nobody.view == NULL) assert_int_equal(es_registry_init(&nobody, &OPS, &err), ES_OK);
     snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d", cluster->members[member].client_port);
-    const es_etcd_options options = {.endpoints = endpoint};
+    const es_etcd_options options = {.endpoints = endpoint, .user = user, .password = password};
     assert_int_equal(es_etcd_create(&options, &nobody, &etcd, &err), ES_OK);
     assert_int_equal(es_etcd_link_create(etcd, &link, &err), ES_OK);
     json_t *json = json_loads(body, 0, NULL);
@@ -233,11 +239,13 @@ static void let_in(gate *g)
     g->ends[at][1] = other;
 }
 
-/* False: one end is gone. */
-static bool pass(int from, int to)
+/* False: one end is gone, or what comes is not let through. */
+static bool pass(int state, int from, int to)
 {
+    static const char KEYS[] = "POST /v3/kv/";
     static char bytes[GATE_BYTES]; /* one gate at a time */
     ssize_t got = read(from, bytes, sizeof bytes);
+    if (state == GATE_NO_KEYS && got > 0 && memmem(bytes, (size_t)got, KEYS, sizeof KEYS - 1) != NULL) return false;
     for (ssize_t done = 0; done < got;) {
         ssize_t wrote = write(to, bytes + done, (size_t)(got - done));
         if (wrote <= 0) return false;
@@ -263,7 +271,7 @@ static void *gate_main(void *context)
         for (size_t p = 0; p < PAIRS_MAX; p++)
             for (size_t e = 0; e < 2; e++)
                 if (items[1 + 2 * p + e].fd >= 0 && items[1 + 2 * p + e].revents != 0 && g->ends[p][0] >= 0 &&
-                    !pass(g->ends[p][e], g->ends[p][1 - e]))
+                    !pass(state, g->ends[p][e], g->ends[p][1 - e]))
                     drop(g->ends[p]);
     }
     return NULL;

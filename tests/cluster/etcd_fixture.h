@@ -38,6 +38,8 @@ void etcd_endpoints(const etcd_cluster *cluster, char ret_text[256]);
 
 /* A POST to one member, beside the registry under test. body is JSON text. NULL: it failed. */
 json_t *etcd_post(const etcd_cluster *cluster, size_t member, const char *path, const char *body);
+json_t *etcd_post_as(const etcd_cluster *cluster, size_t member, const char *user, const char *password,
+                     const char *path, const char *body);
 
 /* Waits until the member answers. */
 void etcd_wait(const etcd_cluster *cluster, size_t member);
@@ -47,7 +49,8 @@ typedef struct gate gate;
 typedef enum gate_state {
     GATE_OPEN,
     GATE_SHUT, /* connections end, and new ones are refused as soon as they come */
-    GATE_MUTE  /* connections stand, and nothing goes through */
+    GATE_MUTE, /* connections stand, and nothing goes through */
+    GATE_NO_KEYS /* a watch comes through, what reads or writes keys does not */
 } gate_state;
 
 gate *gate_open(int to_port, int *ret_port);

@@ -61,7 +61,7 @@ static es_registry *open_registry(unsigned ttl_ms)
 
 static es_node_record record_of(const char *name, const char *key)
 {
-    es_node_record record = {.memory_bytes = 1000, .state = ES_NODE_READY, .holder = 7};
+    es_node_record record = {.memory_bytes = 1000, .state = ES_MEMBER_READY, .holder = 7};
     strcpy(record.name, name);
     strcpy(record.control, "tcp://127.0.0.1:5700");
     strcpy(record.key, key);
