@@ -99,8 +99,11 @@ static es_status ask(es_swarm *swarm, es_node *node, const es_plan_part *part, e
     es_status status = wait_writable(swarm, node, err);
     es_message message;
     if (status == ES_OK) status = make_request(swarm, part, &message, err);
+    uint64_t bytes = status == ES_OK ? es_message_bytes(&message, 0) + es_message_bytes(&message, 1) : 0;
     if (status == ES_OK) status = es_channel_send(node->channel, &message, err);
     if (status != ES_OK) return status;
+    node->counted.bytes_out += bytes;
+    node->sent_ns = es_clock_now_ns();
     node->asked = true;
     swarm->waiting++;
     return ES_OK;
@@ -146,6 +149,19 @@ static bool is_ours(const es_swarm *swarm, const es_node *node, const es_wire_id
            ids->layer == swarm->layer && ids->attempt == 0;
 }
 
+static void count_call(es_node *node, const es_message *message, const es_wire_reply *reply)
+{
+    es_swarm_node_info *c = &node->counted;
+    double seconds = (double)(es_clock_now_ns() - node->sent_ns) * 1e-9;
+    size_t bucket = 0;
+    while (bucket < ES_SWARM_LATENCY_BOUNDS && seconds > ES_SWARM_LATENCY_BOUND[bucket]) bucket++;
+    c->latency_bucket[bucket]++;
+    c->latency_seconds += seconds;
+    c->calls++;
+    c->compute_ns += reply->compute_ns;
+    c->bytes_in += es_message_bytes(message, 0) + es_message_bytes(message, 1);
+}
+
 /* Takes in one message of a node; late and repeated replies are dropped. */
 static es_status take_reply(es_swarm *swarm, es_node *node, es_message *message, int64_t *sum, es_err *err)
 {
@@ -155,13 +171,14 @@ static es_status take_reply(es_swarm *swarm, es_node *node, es_message *message,
                                             es_message_bytes(message, 0), &reply, err);
     if (status != ES_OK) return status;
     if (!is_ours(swarm, node, &reply.ids)) return ES_OK;
-    if (reply.status != ES_OK) return es_err_set(err, reply.status, "%s", reply.text);
     es_plan_part part = es_plan_get(swarm->plan, node_index(swarm, node));
+    if (reply.status != ES_OK && reply.failed_row < part.rows)
+        return es_err_set(err, reply.status, "row %u: %s", part.row[reply.failed_row], reply.text);
+    if (reply.status != ES_OK) return es_err_set(err, reply.status, "%s", reply.text);
     status = es_combine_add(&part, swarm->options.shape->hidden, &reply, es_message_data(message, 1),
                             es_message_bytes(message, 1), sum, err);
     node->asked = false;
-    node->calls++;
-    node->compute_ns += reply.compute_ns;
+    count_call(node, message, &reply);
     swarm->waiting--;
     return status;
 }

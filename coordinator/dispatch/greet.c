@@ -203,8 +203,9 @@ static es_status prepare(greeting *g, es_err *err)
                                   .hello = {.row_format = o->row_format}};
     memcpy(request.hello.name, o->name, strlen(o->name) + 1);
     memcpy(request.hello.fingerprint, o->fingerprint, ES_FINGERPRINT_BYTES);
-    g->frame_bytes = es_control_request_pack(&request, g->frame);
-    return es_control_memory_create(&g->memory, err);
+    es_status status = es_control_memory_create(&g->memory, err);
+    if (status == ES_OK) g->frame_bytes = es_control_request_pack(g->memory, &request, g->frame);
+    return status;
 }
 
 es_status es_swarm_greet(es_swarm *swarm, uint64_t deadline_ns, es_err *err)

@@ -16,7 +16,8 @@ typedef struct es_node {
     es_endpoint data;
     es_channel *channel; /* data; NULL: given up, or not there yet */
     size_t experts, threads;
-    uint64_t calls, compute_ns;
+    es_swarm_node_info counted; /* its counters only */
+    uint64_t sent_ns;
     bool asked; /* a reply to the call under way is expected */
 } es_node;
 

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+const double ES_SWARM_LATENCY_BOUND[ES_SWARM_LATENCY_BOUNDS] = {
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};
+
 static void destroy_backend(es_expert_backend **backend)
 {
     es_swarm *swarm = (es_swarm *)*backend;
@@ -125,11 +128,11 @@ es_swarm_node_info es_swarm_node(const es_swarm *swarm, size_t n)
 {
     ES_ASSERT(n < swarm->options.node_count);
     const es_node *node = &swarm->nodes[n];
-    return (es_swarm_node_info){.name = node->name,
-                                .endpoint = node->where,
-                                .experts = node->experts,
-                                .threads = node->threads,
-                                .lost = node->channel == NULL,
-                                .calls = node->calls,
-                                .compute_ns = node->compute_ns};
+    es_swarm_node_info info = node->counted;
+    memcpy(info.name, node->name, sizeof info.name);
+    memcpy(info.endpoint, node->where, sizeof info.endpoint);
+    info.experts = node->experts;
+    info.threads = node->threads;
+    info.state = node->channel == NULL ? ES_SWARM_NODE_LOST : ES_SWARM_NODE_UP;
+    return info;
 }

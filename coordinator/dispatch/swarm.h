@@ -4,6 +4,8 @@
 
 #include "essaim/expert_backend.h"
 #include "essaim/model.h"
+#include "net/control.h"
+#include "net/endpoint.h"
 #include "net/keys.h"
 
 enum { ES_SWARM_NODES_MAX = 1024, ES_SWARM_DEADLINE_MS = 30000, ES_SWARM_HELLO_DEADLINE_MS = 5000 };
@@ -36,14 +38,29 @@ void es_swarm_destroy(es_swarm **swarm);
  * that fails because a node is gone names layer and node; that node is given up for good. */
 es_expert_backend *es_swarm_backend(es_swarm *swarm);
 
-/* A node for people to see; texts are borrowed for the swarm's life. */
+typedef enum es_swarm_node_state {
+    ES_SWARM_NODE_UP,
+    ES_SWARM_NODE_PROBING, /* reached again: greeted and tried out before it gets work */
+    ES_SWARM_NODE_LOST     /* not reached; tried again now and then */
+} es_swarm_node_state;
+
+/* Upper bounds of the latency buckets in seconds, ascending; one more bucket has none. */
+enum { ES_SWARM_LATENCY_BOUNDS = 16 };
+extern const double ES_SWARM_LATENCY_BOUND[ES_SWARM_LATENCY_BOUNDS];
+
+/* A node for people to see. A value. */
 typedef struct es_swarm_node_info {
-    const char *name;
-    const char *endpoint; /* control, "tcp://127.0.0.1:5703" */
-    size_t experts;       /* of all layers */
+    char name[ES_NAME_MAX + 1];          /* "" before it said hello */
+    char endpoint[ES_ENDPOINT_TEXT_MAX]; /* control, "tcp://127.0.0.1:5703" */
+    size_t experts;                      /* of all layers */
     size_t threads;
-    bool lost;
-    uint64_t calls, compute_ns; /* answered for us, and what they took there */
+    es_swarm_node_state state;
+    /* Counters: requests that it answered for us, what they took there, and payload and header bytes, in:
+     * from it, out: to it. */
+    uint64_t calls, compute_ns, bytes_in, bytes_out;
+    /* Round trips of these calls; bucket[i]: at most bound[i] and above the one before, not cumulated. */
+    uint64_t latency_bucket[ES_SWARM_LATENCY_BOUNDS + 1];
+    double latency_seconds; /* their sum */
 } es_swarm_node_info;
 
 size_t es_swarm_node_count(const es_swarm *swarm);

@@ -80,9 +80,10 @@ struct es_engine {
     atomic_ullong refused;
     pthread_mutex_t board_lock; /* of what follows */
     es_engine_stats board;
-    double request_seconds; /* a request's time from first step to end, as of late */
-    es_swarm_node_info *nodes;
+    double request_seconds;    /* a request's time from first step to end, as of late */
+    es_swarm_node_info *nodes; /* [ES_SWARM_NODES_MAX] */
     size_t node_count;
+    float *heat; /* [layers][experts] */
 
     /* The thread's. */
     es_kv_pool *pool;
@@ -101,7 +102,8 @@ struct es_engine {
     uint64_t arrivals;
     size_t closed; /* requests let go of and still counted as open */
     es_engine_stats stats;
-    double spent_seconds; /* request_seconds, the thread's copy */
+    double spent_seconds;  /* request_seconds, the thread's copy */
+    uint64_t heat_read_ns; /* when heat was brought up to date */
 };
 
 /* request.c */

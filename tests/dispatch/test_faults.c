@@ -48,8 +48,8 @@ static void a_node_killed_in_the_middle_is_named_at_once(void **state)
     assert_says(err, "layer 2: node n2 (");
     assert_says(err, n.control[1]);
     assert_says(err, "connection lost while ");
-    assert_true(es_swarm_node(swarm, 1).lost);
-    assert_false(es_swarm_node(swarm, 0).lost);
+    assert_int_equal(es_swarm_node(swarm, 1).state, ES_SWARM_NODE_LOST);
+    assert_int_equal(es_swarm_node(swarm, 0).state, ES_SWARM_NODE_UP);
 
     assert_int_equal(backend->start(backend, 3, &b.batch, &err), ES_UNAVAILABLE);
     assert_says(err, "layer 3: node n2 (");

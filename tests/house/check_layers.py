@@ -11,9 +11,11 @@ CORE = {"contracts", "base"}
 ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
+    "core/supervise": CORE,
     "core/weights": CORE,
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
+    "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
     "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
@@ -21,7 +23,10 @@ ROOMS = {
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
+    "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
+    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
+    "expert-node/units": CORE | {"weights", "net"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}

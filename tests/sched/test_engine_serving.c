@@ -106,7 +106,7 @@ static void a_full_queue_refuses_and_recovers(void **state)
     wait_until_queued(engine, 0);
     ask_submit(&asks[1], engine);
     ask_submit(&asks[2], engine);
-    assert_int_equal(es_engine_submit(engine, &asks[3].options, &asks[3].request, &err), ES_UNAVAILABLE);
+    assert_int_equal(es_engine_submit(engine, &asks[3].options, &asks[3].request, &err), ES_BUSY);
     expect_text(err.text, "queue is full");
     assert_null(asks[3].request);
     assert_in_range(es_engine_retry_after_s(engine), 1, 60);
