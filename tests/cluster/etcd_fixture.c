@@ -245,7 +245,8 @@ static bool pass(int state, int from, int to)
     static const char KEYS[] = "POST /v3/kv/";
     static char bytes[GATE_BYTES]; /* one gate at a time */
     ssize_t got = read(from, bytes, sizeof bytes);
-    if (state == GATE_NO_KEYS && got > 0 && memmem(bytes, (size_t)got, KEYS, sizeof KEYS - 1) != NULL) return false;
+    if (state == GATE_NO_KEYS && got > 0 && memmem(bytes, (size_t)got, KEYS, sizeof KEYS - 1) != NULL)
+        return false;
     for (ssize_t done = 0; done < got;) {
         ssize_t wrote = write(to, bytes + done, (size_t)(got - done));
         if (wrote <= 0) return false;

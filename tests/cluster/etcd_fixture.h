@@ -48,8 +48,8 @@ void etcd_wait(const etcd_cluster *cluster, size_t member);
 typedef struct gate gate;
 typedef enum gate_state {
     GATE_OPEN,
-    GATE_SHUT, /* connections end, and new ones are refused as soon as they come */
-    GATE_MUTE, /* connections stand, and nothing goes through */
+    GATE_SHUT,   /* connections end, and new ones are refused as soon as they come */
+    GATE_MUTE,   /* connections stand, and nothing goes through */
     GATE_NO_KEYS /* a watch comes through, what reads or writes keys does not */
 } gate_state;
 
