@@ -94,6 +94,8 @@ static es_status post(es_loader *loader, command *c, es_err *err)
         return es_err_set(err, ES_UNAVAILABLE, "%d changes were asked for and are not done yet", CHANGES_MAX);
     }
     loader->posted++;
+    loader->failed = ES_OK;
+    loader->failure[0] = '\0';
     return ES_OK;
 }
 
@@ -138,8 +140,10 @@ void es_loader_poll(es_loader *loader)
     while (read(loader->wake_fd, &count, sizeof count) > 0) continue;
     while (es_queue_pop(loader->reports, &r)) {
         loader->settled = r.settled;
-        loader->failed = r.failed;
-        memcpy(loader->failure, r.failure, sizeof loader->failure);
+        if (r.settled == loader->posted) { /* of an earlier change nobody asks any more */
+            loader->failed = r.failed;
+            memcpy(loader->failure, r.failure, sizeof loader->failure);
+        }
         if (r.holding == NULL) continue;
         give_back(loader, loader->holding);
         loader->holding = r.holding;

@@ -1,5 +1,6 @@
 /* Sets against the portable one on random inputs far larger than the vectors, and how a set is chosen. */
 #include "essaim/kernels.h"
+#include "essaim/quant.h"
 #include "kernels/vectors.h"
 #include "with_cmocka.h"
 
@@ -280,6 +281,37 @@ static void attention_agrees(void **state)
     }
 }
 
+/* Blocks made from floats are the same whichever set makes them: shards do not depend on the machine. */
+static void encoders_agree(void **state)
+{
+    (void)state;
+    enum { COLS = 256 * 5 };
+    const es_kernels *sets[VECTOR_SETS_MAX];
+    size_t count = vector_sets(sets);
+    seed = 1442695040888963407u;
+    for (int round = 0; round < 400; round++) {
+        uint64_t s = seed;
+        float row[COLS];
+        uint8_t a[4 * COLS], b[4 * COLS];
+        fill_floats(row, COLS, 1 + next() % (round % 4 == 0 ? 120 : 6));
+        for (size_t i = 0; i < COLS && round % 5 == 0; i++) row[i] = next() % 7 == 0 ? row[i] : 0;
+        for (size_t i = 0; i < COLS && round % 7 == 0; i++)
+            row[i] = fabsf(row[i]) * (round % 2 == 0 ? 1 : -1);
+        for (size_t i = 0; i < COLS && round % 11 == 0; i++) row[i] *= 0x1p-130f;
+        for (int f = ES_FORMAT_FLOAT_COUNT; f < ES_FORMAT_COUNT; f++) {
+            es_format format = (es_format)f;
+            if (!es_quant_encodes(format)) continue;
+            const es_format_info *info = es_format_describe(format);
+            size_t cols = info->block_cols * (1 + next() % (COLS / info->block_cols));
+            bool fits = sets[0]->encode(format, row, cols, a);
+            for (size_t k = 1; k < count; k++) {
+                assert_int_equal(sets[k]->encode(format, row, cols, b), fits);
+                if (fits) check_same(a, b, es_format_row_bytes(format, cols), info->name, s);
+            }
+        }
+    }
+}
+
 static void sets_are_chosen_by_name(void **state)
 {
     (void)state;
@@ -295,6 +327,18 @@ static void sets_are_chosen_by_name(void **state)
     assert_non_null(strstr(err.text, "auto, ref"));
 }
 
+/* Where an emulator runs these tests, its processor has a set beside the portable one: that it is tested at
+ * all is part of the test. */
+static void the_set_that_this_build_is_for_is_there(void **state)
+{
+    (void)state;
+#ifdef ES_TESTS_WANT_SET
+    assert_string_equal(best_set()->name, ES_TESTS_WANT_SET);
+#else
+    assert_non_null(best_set());
+#endif
+}
+
 static void a_norm_beyond_binary32_gives_no_number(void **state)
 {
     (void)state;
@@ -307,11 +351,13 @@ static void a_norm_beyond_binary32_gives_no_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_set_that_this_build_is_for_is_there),
         cmocka_unit_test(a_norm_beyond_binary32_gives_no_number),
         cmocka_unit_test(products_agree),
         cmocka_unit_test(other_rows_do_not_matter),
         cmocka_unit_test(vectors_agree),
         cmocka_unit_test(attention_agrees),
+        cmocka_unit_test(encoders_agree),
         cmocka_unit_test(sets_are_chosen_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,17 @@
 #include "essaim/panels.h"
 
 #include "base/size.h"
-#include "weights/file_blocks.h"
+#include "formats/file_blocks.h"
 
 #include <string.h>
 
-enum { BLOCK = 32, GROUP = 4, GROUP_BYTES = GROUP * ES_PANEL_ROWS };
+enum {
+    COLS_AT_ONCE = 256,
+    BLOCK = 32,
+    GROUP = 4,
+    GROUPS = BLOCK / GROUP,
+    GROUP_BYTES = GROUP * ES_PANEL_ROWS
+};
 
 /* Bytes of a panel; false when they do not fit. */
 static bool panel_bytes(es_format format, size_t cols, size_t *ret_bytes)
@@ -32,33 +38,79 @@ bool es_panels_bytes(es_format format, size_t rows, size_t cols, size_t *ret_byt
            es_size_mul(bytes, es_size_ceil_div(rows, ES_PANEL_ROWS), ret_bytes);
 }
 
-/* Codes of width bytes, column by column. */
-static void fill_float_panel(const es_matrix *w, size_t row_first, size_t rows, uint8_t *out)
+/* Codes of width bytes, a constant, column by column; some at a time, so that what is written stays in the
+ * cache until all rows have been there. */
+static inline __attribute__((always_inline)) void fill_columns(const es_matrix *w, size_t row_first,
+                                                               size_t rows, size_t width, uint8_t *out)
 {
-    size_t width = es_format_describe(w->format)->block_bytes;
-    for (size_t r = 0; r < rows; r++) {
-        const uint8_t *row = w->data + (row_first + r) * w->row_bytes;
-        for (size_t c = 0; c < w->cols; c++)
-            memcpy(out + (c * ES_PANEL_ROWS + r) * width, row + c * width, width);
-    }
+    for (size_t first = 0; first < w->cols; first += COLS_AT_ONCE)
+        for (size_t r = 0; r < rows; r++) {
+            const uint8_t *row = w->data + (row_first + r) * w->row_bytes;
+            size_t end = es_size_min(w->cols, first + COLS_AT_ONCE);
+            for (size_t c = first; c < end; c++)
+                memcpy(out + (c * ES_PANEL_ROWS + r) * width, row + c * width, width);
+        }
 }
 
-/* One row's codes into groups; out holds zeros. */
-static void put_codes(es_format format, const es_file_block *block, size_t n, size_t r, uint8_t *low,
-                      uint8_t *high)
+static void fill_float_panel(const es_matrix *w, size_t row_first, size_t rows, uint8_t *out)
 {
-    for (size_t i = 0; i < n * BLOCK; i++) {
-        size_t b = i / BLOCK, group = i % BLOCK / GROUP, at = r * GROUP + i % GROUP;
-        uint8_t code = block->code[i];
+    if (w->format == ES_FORMAT_FP8)
+        fill_columns(w, row_first, rows, 1, out);
+    else if (w->format == ES_FORMAT_F32)
+        fill_columns(w, row_first, rows, 4, out);
+    else
+        fill_columns(w, row_first, rows, 2, out);
+}
+
+/* Four codes side by side, and the same bits of each. */
+enum { WORD_LOW = 0x0f0f0f0f, WORD_BIT = 0x01010101, WORD_TWO = 0x03030303 };
+
+static uint32_t word_at(const uint8_t *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static void put_word(uint8_t *to, uint32_t word)
+{
+    memcpy(to, &word, sizeof word);
+}
+
+/* The high bits of a 32-block's eight groups; out is the row's place in the first group of bits. */
+static void put_high(es_format format, const uint8_t *code, uint8_t *out)
+{
+    uint32_t bits[2] = {0};
+    bool two = format == ES_FORMAT_Q6_K;
+    for (size_t g = 0; g < GROUPS; g++) {
+        uint32_t high = word_at(code + g * GROUP) >> 4;
+        if (two)
+            bits[g / 4] |= (high & WORD_TWO) << g % 4 * 2;
+        else
+            bits[0] |= (high & WORD_BIT) << g;
+    }
+    put_word(out, bits[0]);
+    if (two) put_word(out + GROUP_BYTES, bits[1]);
+}
+
+/* One row's codes into groups, four at a time. */
+static void put_codes(es_format format, const es_file_block *block, size_t n, size_t r,
+                      const es_panel_parts *at, uint8_t *out)
+{
+    uint8_t *low = out + at->low + r * GROUP, *high = out + at->high + r * GROUP;
+    size_t high_bytes = (format == ES_FORMAT_Q6_K ? 2 : 1) * GROUP_BYTES;
+    for (size_t b = 0; b < n; b++) {
+        const uint8_t *code = block->code + b * BLOCK;
         if (format == ES_FORMAT_Q8_0) {
-            low[(b * 8 + group) * GROUP_BYTES + at] = code;
+            for (size_t g = 0; g < GROUPS; g++)
+                put_word(low + (b * GROUPS + g) * GROUP_BYTES, word_at(code + g * GROUP));
             continue;
         }
-        low[(b * 4 + group / 2) * GROUP_BYTES + at] |= (uint8_t)((code & 15) << group % 2 * 4);
-        if (format == ES_FORMAT_Q6_K)
-            high[(b * 2 + group / 4) * GROUP_BYTES + at] |= (uint8_t)(code >> 4 << group % 4 * 2);
-        else if (code >> 4 != 0)
-            high[b * GROUP_BYTES + at] |= (uint8_t)(1 << group);
+        for (size_t g = 0; g < GROUPS; g += 2)
+            put_word(low + (b * GROUPS + g) / 2 * GROUP_BYTES,
+                     (word_at(code + g * GROUP) & WORD_LOW) | (word_at(code + g * GROUP + GROUP) & WORD_LOW)
+                                                                  << 4);
+        if (at->bytes > at->high) put_high(format, code, high + b * high_bytes);
     }
 }
 
@@ -75,7 +127,7 @@ static void put_row(es_format format, const es_file_block *block, size_t n, size
         out[at.a + j * ES_PANEL_ROWS + r] = block->a[j];
     for (size_t j = 0; at.mins + j * ES_PANEL_ROWS < at.low; j++)
         out[at.mins + j * ES_PANEL_ROWS + r] = block->mins[j];
-    put_codes(format, block, n, r, out + at.low, out + at.high);
+    put_codes(format, block, n, r, &at, out);
 }
 
 static void fill_integer_panel(const es_matrix *w, size_t row_first, size_t rows, uint8_t *out)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes tests/weights/vectors/quant.txt: blocks of each integer format and the values they stand for, decoded here from the
+"""Writes tests/formats/vectors/quant.txt: blocks of each integer format and the values they stand for, decoded here from the
 formats' definitions in exact arithmetic. Blocks come from tests/golden/gguf where its files hold the format, else from a generator.
 
-Each line: format, the block in hex, then its values as binary32 in hex. Run: python3 tests/weights/make_quant_vectors.py
+Each line: format, the block in hex, then its values as binary32 in hex. Run: python3 tests/formats/make_quant_vectors.py
 """
 import pathlib
 import random

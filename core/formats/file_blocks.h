@@ -1,6 +1,6 @@
 /* GGUF's blocks of integer codes, taken apart: every format becomes codes, scales and mins of one shape. */
-#ifndef ES_WEIGHTS_FILE_BLOCKS_H
-#define ES_WEIGHTS_FILE_BLOCKS_H
+#ifndef ES_FORMATS_FILE_BLOCKS_H
+#define ES_FORMATS_FILE_BLOCKS_H
 
 #include "essaim/panels.h"
 

@@ -1,5 +1,5 @@
 /* GGUF's blocks of integer codes, taken apart. */
-#include "weights/file_blocks.h"
+#include "formats/file_blocks.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 
 #include "base/f16.h"
 #include "base/size.h"
-#include "weights/file_blocks.h"
+#include "formats/file_blocks.h"
 
 /* Sub-blocks, what a code stands above its c, and where in a block the f16 numbers are: D, then M where it
  * has one. */
@@ -47,18 +47,20 @@ void es_quant_split(es_format format, const uint8_t *block, es_quant_block *ret_
     /* The file's m is added, the definition's M is taken away. */
     if (format == ES_FORMAT_Q5_1) ret_block->m = -ret_block->m;
     fill_scales(format, &raw, ret_block);
-    for (size_t i = 0; i < ret_block->cols; i++)
-        ret_block->code[i] =
-            format == ES_FORMAT_IQ4_NL ? IQ4_NL_VALUES[raw.code[i]] : (int8_t)(raw.code[i] - l->bias);
+    if (format == ES_FORMAT_IQ4_NL) {
+        for (size_t i = 0; i < ret_block->cols; i++) ret_block->code[i] = IQ4_NL_VALUES[raw.code[i]];
+        return;
+    }
+    for (size_t i = 0; i < ret_block->cols; i++) ret_block->code[i] = (int8_t)(raw.code[i] - l->bias);
 }
 
-/* d * scale has at most 19 significant bits, times a code at most 24, m * min at most 17: only the
- * subtraction rounds. */
-static float value_of(const es_quant_block *b, size_t i)
+/* Columns [first, end) of one sub-block. d * scale has at most 19 significant bits, times a code at most 24,
+ * m * min at most 17: only the subtraction rounds. */
+static void decode_sub_block(const es_quant_block *b, size_t first, size_t end, float *out)
 {
-    size_t j = i / b->sub_cols;
-    float value = b->d * (float)b->scale[j] * (float)b->code[i];
-    return b->has_mins ? value - b->m * (float)b->min[j] : value;
+    size_t j = first / b->sub_cols;
+    float scale = b->d * (float)b->scale[j], offset = b->has_mins ? b->m * (float)b->min[j] : 0;
+    for (size_t i = first; i < end; i++) out[i - first] = scale * (float)b->code[i] - offset;
 }
 
 void es_quant_decode(es_format format, const uint8_t *row, size_t col_first, size_t col_count, float *out)
@@ -67,9 +69,15 @@ void es_quant_decode(es_format format, const uint8_t *row, size_t col_first, siz
     es_quant_block block;
     for (size_t c = col_first; c < col_first + col_count;) {
         size_t index = c / info->block_cols;
-        size_t end = es_size_min((index + 1) * info->block_cols, col_first + col_count);
+        size_t start = index * info->block_cols;
+        size_t end = es_size_min(start + info->block_cols, col_first + col_count);
         es_quant_split(format, row + index * info->block_bytes, &block);
-        for (; c < end; c++) out[c - col_first] = value_of(&block, c % info->block_cols);
+        while (c < end) {
+            size_t first = c - start;
+            size_t last = es_size_min((first / block.sub_cols + 1) * block.sub_cols, end - start);
+            decode_sub_block(&block, first, last, out + (c - col_first));
+            c += last - first;
+        }
     }
 }
 
@@ -85,6 +93,12 @@ size_t es_quant_check(es_format format, const uint8_t *blocks, size_t count)
             if ((code & 0x7c00u) == 0x7c00u) return i;
         }
     return count;
+}
+
+bool es_quant_encodes(es_format format)
+{
+    return format == ES_FORMAT_Q8_0 || format == ES_FORMAT_Q5_0 || format == ES_FORMAT_Q4_K ||
+           format == ES_FORMAT_Q6_K;
 }
 
 es_format es_quant_fallback(es_format format, size_t cols)
