@@ -27,6 +27,10 @@ static es_status check(es_service *service, const es_wire_request *request, es_e
     if (request->cols != shape->hidden)
         return es_err_set(err, ES_INVALID, "cols: %zu, but the model's hidden is %zu", request->cols,
                           shape->hidden);
+    for (size_t p = 0; request->chunks != NULL && p < request->pairs; p++)
+        if (request->chunks[p] != 0)
+            return es_err_set(err, ES_UNSUPPORTED, "layer %u: expert %u in slices", request->ids.layer,
+                              request->expert[p]);
     const uint8_t *held = service->work.held + request->ids.layer * shape->experts;
     for (size_t p = 0; p < request->pairs; p++) {
         if (request->expert[p] >= shape->experts)
@@ -120,7 +124,10 @@ void es_service_answer_data(es_service *service, es_message *message)
     }
     service->stats.bytes_in += es_message_bytes(message, 1) + es_message_bytes(message, 2);
     if (status == ES_OK) status = compute(service, &request, message, &err);
-    es_wire_reply reply = {.ids = request.ids, .status = status, .text = status == ES_OK ? "" : err.text};
+    es_wire_reply reply = {.ids = request.ids,
+                           .status = status,
+                           .text = status == ES_OK ? "" : err.text,
+                           .failed_row = SIZE_MAX};
     reply.ids.epoch = service->epoch;
     reply.compute_ns = es_clock_now_ns() - start_ns;
     service->stats.compute_ns += reply.compute_ns;
