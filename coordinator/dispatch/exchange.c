@@ -90,7 +90,6 @@ static void take_error(es_swarm *swarm, es_node *node, es_ticket *ticket, bool s
     if (said && wants_hello(why->status)) {
         node->wants_hello = node->stale = true;
         node->hello_again_ns = now_ns;
-        node->why = *why;
     } else {
         node->errors++;
     }
@@ -268,7 +267,7 @@ void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
         if (node->channel != NULL)
             es_exchange_lose(swarm, node, &err, now_ns);
         else
-            node->why = err;
+            es_node_note(node, &err);
     }
     run_timers(swarm, now_ns);
 }
@@ -392,14 +391,17 @@ static uint64_t missing_since(const es_swarm *swarm, const es_part *part, uint32
 static void give_up(es_swarm *swarm, uint32_t expert, const es_node *node, uint64_t since_ns, uint64_t now_ns)
 {
     double gone_s = (double)(now_ns - since_ns) * 1e-9;
-    if (node == NULL) {
-        es_err_set(&swarm->failed, ES_UNAVAILABLE, "layer %zu: expert %u: no node holds it, for %.1f s",
+    if (node == NULL)
+        es_err_set(&swarm->failed, ES_UNAVAILABLE, "layer %zu: expert %u: held by no node for %.1f s",
                    swarm->layer, expert, gone_s);
-        return;
-    }
-    swarm->failed = node->why;
-    es_err_prefix(&swarm->failed, "layer %zu: expert %u: node %s (%s): gone for %.1f s", swarm->layer, expert,
-                  node->name, node->where, gone_s);
+    else if (node->stage == ES_NODE_UP)
+        es_err_set(&swarm->failed, ES_UNAVAILABLE,
+                   "layer %zu: expert %u: node %s (%s): took no request for %.1f s", swarm->layer, expert,
+                   node->name, node->where, gone_s);
+    else
+        es_err_set(&swarm->failed, node->why.status,
+                   "layer %zu: expert %u: node %s (%s): gone for %.1f s: %s", swarm->layer, expert,
+                   node->name, node->where, gone_s, node->why.text);
 }
 
 /* Tries what is to be given out, when something changed since; fails the call when that has waited too long.

@@ -55,7 +55,7 @@ static es_status say_hello(es_swarm *swarm, es_node *node, uint64_t now_ns, es_e
     memcpy(request.hello.name, swarm->options.name, strlen(swarm->options.name) + 1);
     memcpy(request.hello.fingerprint, swarm->options.fingerprint, ES_FINGERPRINT_BYTES);
     es_message message = {.count = 0};
-    size_t bytes = es_control_request_pack(&request, swarm->frame);
+    size_t bytes = es_control_request_pack(swarm->control_memory, &request, swarm->frame);
     if (!es_message_add(&message, swarm->frame, bytes)) return es_err_set(err, ES_NO_MEMORY, "hello");
     es_status status = es_channel_send(node->control, &message, err);
     node->hello_sent = status == ES_OK;
@@ -125,6 +125,7 @@ static es_status take_hello(es_swarm *swarm, es_node *node, const es_hello_reply
     if (status != ES_OK) return status;
     node->threads = hello->threads;
     node->epoch = hello->epoch;
+    node->draining = hello->state.phase == ES_NODE_DRAINING;
     swarm->epoch = swarm->epoch > hello->epoch ? swarm->epoch : hello->epoch;
     node->data_at = node->control_at;
     node->data_at.port = (uint16_t)hello->data_port;

@@ -57,6 +57,7 @@ typedef struct es_node {
     es_channel *control; /* NULL: no hello under way */
     uint64_t hello_until_ns, hello_again_ns;
     uint64_t epoch;
+    bool draining;   /* wants to end: work only when nobody else holds it */
     es_units *units; /* [unit_count] */
     size_t unit_count;
     size_t experts, threads;
@@ -157,6 +158,9 @@ es_ticket *es_node_owe(es_node *node, uint64_t call, uint32_t attempt, uint32_t 
 /* The ticket that a reply answers, or NULL. */
 es_ticket *es_node_find(es_node *node, const es_wire_ids *ids);
 void es_node_settle(es_node *node, es_ticket *ticket);
+
+/* Another try to reach a node that is not up failed: remembered unless why it was lost says more. */
+void es_node_note(es_node *node, const es_err *why);
 
 /* No work for it before it was greeted and tried out again: closes its data channel, which is the only sure
  * way to discard what is queued. Parts that it owes are to be failed before. */

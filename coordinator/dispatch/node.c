@@ -80,14 +80,20 @@ void es_node_settle(es_node *node, es_ticket *ticket)
     *ticket = (es_ticket){.call = 0};
 }
 
+void es_node_note(es_node *node, const es_err *why)
+{
+    if (!node->was_up || why->status == ES_MISMATCH) node->why = *why;
+}
+
 void es_node_drop(es_swarm *swarm, es_node *node, const es_err *why, uint64_t now_ns)
 {
+    es_node_note(node, why);
     if (node->stage == ES_NODE_UP) {
+        node->why = *why;
         node->lost_ns = now_ns;
         node->counted.lost++;
         es_log(ES_LOG_WARN, "node %s (%s) is lost: %s", node->name, node->where, why->text);
     }
-    node->why = *why;
     es_channel_close(&node->channel);
     es_channel_close(&node->control);
     memset(node->tickets, 0, sizeof node->tickets);

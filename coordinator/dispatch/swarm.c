@@ -122,7 +122,7 @@ static es_status greet_all(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
             es_status status = es_node_tend(swarm, node, now_ns, err);
             if (status != ES_OK && status != ES_TIMEOUT && status != ES_UNAVAILABLE)
                 return at_node(node, err);
-            if (status != ES_OK) node->why = *err;
+            if (status != ES_OK) es_node_note(node, err);
             up += node->stage == ES_NODE_UP;
         }
         if (up == swarm->node_count || now_ns >= deadline_ns) return ES_OK;

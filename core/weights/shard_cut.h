@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
+#include "essaim/placement.h"
 #include "weights/requantise.h"
 
 /* The matrix at hand. */
@@ -32,10 +33,16 @@ typedef struct es_cut_source {
                       size_t row_first, size_t row_count, const uint8_t **ret_rows, es_err *err);
 } es_cut_source;
 
+/* What one expert shard holds; its ranges are of this model and do not overlap. */
+typedef struct es_cut_share {
+    const es_units *units;
+    size_t unit_count;
+} es_cut_share;
+
 typedef struct es_cut_options {
     const char *out;
-    size_t nodes;          /* expert shards, 1 to ES_SHARDS_MAX; 0 for a model without experts */
-    const uint16_t *owner; /* [layers][experts]: the shard, below nodes, that holds it */
+    size_t nodes;               /* expert shards, 1 to ES_SHARDS_MAX; 0 for a model without experts */
+    const es_cut_share *shares; /* [nodes] */
     es_pool *pool;
     es_progress_fn *progress; /* may be NULL */
     void *progress_context;

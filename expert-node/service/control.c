@@ -45,6 +45,7 @@ static es_status answer(es_service *service, const es_control_request *request, 
 {
     reply->kind = request->kind;
     if (request->kind == ES_CONTROL_HELLO) return greet(service, request, reply, err);
+    if (request->kind != ES_CONTROL_STATS) return es_err_set(err, ES_UNSUPPORTED, "units do not change here");
     reply->stats = service->stats;
     reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
     return ES_OK;

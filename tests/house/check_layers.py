@@ -14,6 +14,7 @@ ROOMS = {
     "core/weights": CORE,
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
+    "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
     "core/cluster": CORE | {"net", "messages"},
     "coordinator/text": CORE | {"weights"},
