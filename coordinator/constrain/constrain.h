@@ -42,8 +42,9 @@ es_status es_constrain_create(const es_token_trie *trie, const es_constrain_requ
                               uint32_t begin_after, es_constraint **ret_constraint, es_err *err);
 
 /* The text that tells the model of its tools, for the end of the system prompt (docs/structured-output.md
- * shows it). request->tools is not NULL. *ret_text is malloc'd, NUL-terminated, yours. */
+ * shows it). request->tools is not NULL. *ret_text is malloc'd, NUL-terminated, yours; its first
+ * *ret_quoted_bytes hold the tools' own words, only behind them a layout token is meant as one. */
 es_status es_constrain_render_tools(const es_constrain_request *request, char **ret_text, size_t *ret_bytes,
-                                    es_err *err);
+                                    size_t *ret_quoted_bytes, es_err *err);
 
 #endif

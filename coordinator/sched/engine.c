@@ -8,10 +8,13 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* How long the thread sleeps at most: with requests that cannot be computed on now, whose deadlines it
  * watches, and with none. */
 enum { TICK_MS = 100, IDLE_MS = 1000, RETRY_MAX_S = 60 };
+
+static const uint64_t HEAT_NS = 1000000000;
 
 /* From others to the engine: new requests. */
 static void take_requests(es_engine *e, es_request *first)
@@ -58,6 +61,15 @@ static void sweep(es_engine *e)
     }
 }
 
+/* Heat changes slowly and is large: brought up to date once in a while. */
+static void publish_heat(es_engine *e)
+{
+    uint64_t now = es_clock_now_ns();
+    if (now - e->heat_read_ns < HEAT_NS) return;
+    e->heat_read_ns = now;
+    es_forward_read_heat(e->options.forward, now, e->heat);
+}
+
 /* Who finds no request open any more finds them all counted. */
 static void publish(es_engine *e)
 {
@@ -69,6 +81,7 @@ static void publish(es_engine *e)
     e->request_seconds = e->spent_seconds;
     e->node_count = e->options.swarm != NULL ? es_swarm_node_count(e->options.swarm) : 0;
     for (size_t i = 0; i < e->node_count; i++) e->nodes[i] = es_swarm_node(e->options.swarm, i);
+    publish_heat(e);
     pthread_mutex_unlock(&e->board_lock);
     atomic_fetch_sub(&e->open, e->closed);
     e->closed = 0;
@@ -124,8 +137,9 @@ static es_status make_parts(es_engine *e, es_err *err)
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
     e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
-    if (e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL || e->rows == NULL ||
-        e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
+    e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
+    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL || e->rows == NULL || e->logits == NULL ||
+        e->mask == NULL || e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
@@ -195,6 +209,7 @@ void es_engine_destroy(es_engine **engine)
     free(e->mask);
     free(e->item);
     free(e->nodes);
+    free(e->heat);
     free(e);
     *engine = NULL;
 }
@@ -224,7 +239,7 @@ es_status es_engine_submit(es_engine *e, const es_request_options *options, es_r
     if (!take_place(e)) {
         es_request_release(request);
         es_request_release(request);
-        return es_err_set(err, ES_UNAVAILABLE, "the queue is full: %zu requests wait; try again in %u s",
+        return es_err_set(err, ES_BUSY, "the queue is full: %zu requests wait; try again in %u s",
                           e->options.queue_max, es_engine_retry_after_s(e));
     }
     request->queued = true;
@@ -286,4 +301,12 @@ size_t es_engine_get_nodes(es_engine *e, es_swarm_node_info *ret_nodes, size_t r
     for (size_t i = 0; i < es_size_min(room, count); i++) ret_nodes[i] = e->nodes[i];
     pthread_mutex_unlock(&e->board_lock);
     return count;
+}
+
+void es_engine_get_heat(es_engine *e, float *ret_counts)
+{
+    const es_shape *s = &e->options.model->shape;
+    pthread_mutex_lock(&e->board_lock);
+    memcpy(ret_counts, e->heat, s->layers * s->experts * sizeof *ret_counts);
+    pthread_mutex_unlock(&e->board_lock);
 }

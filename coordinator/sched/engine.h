@@ -37,7 +37,7 @@ void es_engine_destroy(es_engine **engine);
 size_t es_engine_context(const es_engine *engine);
 
 /* Accepts a request. ES_INVALID: it makes no sense, the text names what (a prompt that leaves no room: with
- * both numbers); ES_UNAVAILABLE: the queue is full, or no requests are taken any more. */
+ * both numbers); ES_BUSY: the queue is full; ES_UNAVAILABLE: no requests are taken any more. */
 es_status es_engine_submit(es_engine *engine, const es_request_options *options, es_request **ret_request,
                            es_err *err);
 
@@ -59,5 +59,9 @@ void es_engine_get_stats(es_engine *engine, es_engine_stats *ret_stats);
 
 /* The swarm's nodes as of the last step, up to room of them; returns how many there are. */
 size_t es_engine_get_nodes(es_engine *engine, es_swarm_node_info *ret_nodes, size_t room);
+
+/* How often each expert was chosen of late, as of at most a second or a step ago: ret_counts [layers][experts]
+ * of the model, what was long ago counting less; dense layers are 0. */
+void es_engine_get_heat(es_engine *engine, float *ret_counts);
 
 #endif

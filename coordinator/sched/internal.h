@@ -83,6 +83,7 @@ struct es_engine {
     double request_seconds;    /* a request's time from first step to end, as of late */
     es_swarm_node_info *nodes; /* [ES_SWARM_NODES_MAX] */
     size_t node_count;
+    float *heat; /* [layers][experts] */
 
     /* The thread's. */
     es_kv_pool *pool;
@@ -102,7 +103,8 @@ struct es_engine {
     uint64_t arrivals;
     size_t closed; /* requests let go of and still counted as open */
     es_engine_stats stats;
-    double spent_seconds; /* request_seconds, the thread's copy */
+    double spent_seconds;  /* request_seconds, the thread's copy */
+    uint64_t heat_read_ns; /* when heat was brought up to date */
 };
 
 /* request.c */

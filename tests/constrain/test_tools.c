@@ -250,10 +250,10 @@ static void tools_are_told_to_the_model(void **state)
     es_constrain_request request;
     es_err err;
     char *text;
-    size_t bytes;
+    size_t bytes, quoted;
     assert_int_equal(es_constrain_read(body, &request, &err), ES_OK);
     assert_true(es_constrain_is_needed(&request));
-    assert_int_equal(es_constrain_render_tools(&request, &text, &bytes, &err), ES_OK);
+    assert_int_equal(es_constrain_render_tools(&request, &text, &bytes, &quoted, &err), ES_OK);
     assert_string_equal(
         text,
         "## Tools\n\nYou may call these functions:\n\n### weather\nThe weather.\nArguments (JSON Schema): "
@@ -265,6 +265,7 @@ static void tools_are_told_to_the_model(void **state)
             "NAME", "{\"argument\": \"value\"}") CHAT_CALLS_END
         "\n\nSeveral calls stand one after the other, each on a new line, before " CHAT_CALLS_END ".");
     assert_int_equal(bytes, strlen(text));
+    assert_ptr_equal(text + quoted, strstr(text, "\n\nA call is written"));
     free(text);
     json_decref(body);
 }

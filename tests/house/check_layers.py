@@ -22,6 +22,8 @@ ROOMS = {
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
+    "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
+    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
     "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
 }
 # Programs stand on top: they may include any room.

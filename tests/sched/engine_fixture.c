@@ -87,6 +87,11 @@ int fixture_close(void **state)
     return 0;
 }
 
+const es_model *fixture_model(void)
+{
+    return model;
+}
+
 size_t fixture_vocab(void)
 {
     return model->shape.vocab;

@@ -18,6 +18,7 @@ typedef struct engine_size {
 
 es_engine *fixture_engine(engine_size size);
 
+const es_model *fixture_model(void);
 size_t fixture_vocab(void);
 
 /* The next so many steps fail as if a node were lost. */
