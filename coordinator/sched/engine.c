@@ -138,8 +138,8 @@ static es_status make_parts(es_engine *e, es_err *err)
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
     e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
     e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
-    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL || e->rows == NULL || e->logits == NULL ||
-        e->mask == NULL || e->item == NULL || e->nodes == NULL)
+    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL ||
+        e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
