@@ -7,6 +7,7 @@
 enum { ENOUGH = 8, REFRESH = 8, SMALL_BYTES = 64 * 1024, COST_BELOW_1 = 3 };
 
 static const double NEW = 0.2; /* weight of the latest call in a running mean */
+static const double MUCH_LONGER = 3;
 
 static size_t bucket_of(double cost)
 {
@@ -26,8 +27,10 @@ static void refresh_p95(es_history_bucket *b)
     b->p95_us = sorted[(count * 95 - 1) / 100];
 }
 
+/* One call that took much longer than usual says little; several do. */
 static void blend(double *mean, double value)
 {
+    if (*mean > 0 && value > MUCH_LONGER * *mean) value = MUCH_LONGER * *mean;
     *mean = *mean == 0 ? value : *mean + NEW * (value - *mean);
 }
 

@@ -159,7 +159,8 @@ es_ticket *es_node_owe(es_node *node, uint64_t call, uint32_t attempt, uint32_t 
 es_ticket *es_node_find(es_node *node, const es_wire_ids *ids);
 void es_node_settle(es_node *node, es_ticket *ticket);
 
-/* Another try to reach a node that is not up failed: remembered unless why it was lost says more. */
+/* Another try to reach a node that is not up failed: remembered unless it was up before: why it was lost says
+ * more. */
 void es_node_note(es_node *node, const es_err *why);
 
 /* No work for it before it was greeted and tried out again: closes its data channel, which is the only sure

@@ -82,7 +82,10 @@ void es_node_settle(es_node *node, es_ticket *ticket)
 
 void es_node_note(es_node *node, const es_err *why)
 {
-    if (!node->was_up || why->status == ES_MISMATCH) node->why = *why;
+    if (!node->was_up)
+        node->why = *why;
+    else if (why->status == ES_MISMATCH)
+        es_log(ES_LOG_WARN, "node %s (%s): %s", node->name, node->where, why->text);
 }
 
 void es_node_drop(es_swarm *swarm, es_node *node, const es_err *why, uint64_t now_ns)

@@ -157,17 +157,20 @@ static void a_copy_takes_over_from_a_node_that_is_killed(void **state)
     batch b;
     batch_fill(&b, r, ES_ROWS_Q8, 16, 1);
     make_history(swarm, r, &b);
-    assert_true(es_swarm_node(swarm, 0).calls >= 10 && es_swarm_node(swarm, 1).calls >= 10);
     send_signal(&n, 1, SIGKILL);
     uint64_t start_ns = es_clock_now_ns();
     for (size_t i = 0; i < 30; i++) assert_swarm_equals(swarm, r, FIRST_MOE_LAYER + i % 3, &b);
     assert_true(es_clock_now_ns() - start_ns < QUICK_NS);
-    assert_int_equal(es_swarm_node(swarm, 1).state, ES_SWARM_NODE_LOST);
+    wait_for_state(swarm, 1, ES_SWARM_NODE_LOST);
     nodes_restart(&n, 1, "1/1");
     wait_for_state(swarm, 1, ES_SWARM_NODE_UP);
     uint64_t before = es_swarm_node(swarm, 1).calls;
-    make_history(swarm, r, &b);
-    assert_true(es_swarm_node(swarm, 1).calls > before);
+    start_ns = es_clock_now_ns();
+    while (es_swarm_node(swarm, 1).calls ==
+           before) { /* the quicker of the two is preferred: it may take a moment */
+        make_history(swarm, r, &b);
+        assert_true(es_clock_now_ns() - start_ns < 4 * QUICK_NS);
+    }
     batch_free(&b);
     es_swarm_destroy(&swarm);
     nodes_stop(&n);
@@ -240,7 +243,6 @@ static void nodes_come_and_go_while_it_runs(void **state)
     assert_int_equal(es_swarm_node_count(swarm), 3);
     wait_for_state(swarm, 2, ES_SWARM_NODE_UP);
     make_history(swarm, r, &b);
-    assert_true(es_swarm_node(swarm, 0).calls > 0 && es_swarm_node(swarm, 2).calls > 0);
     assert_int_equal(es_swarm_set_nodes(swarm, n.list + 2, 1, 2, &err), ES_OK);
     make_history(swarm, r, &b);
     assert_int_equal(es_swarm_node_count(swarm), 1);
