@@ -280,6 +280,13 @@ static bool unsettled(const es_swarm *swarm)
     return atomic_load_explicit(&swarm->mailbox.full, memory_order_relaxed);
 }
 
+/* Often while work waits for a node, seldom when all is well. */
+static uint64_t tend_every_ns(const es_swarm *swarm)
+{
+    if (!unsettled(swarm)) return TEND_NS;
+    return swarm->open > 0 ? TEND_NS / 100 : TEND_NS / 10;
+}
+
 uint32_t es_swarm_tend(es_swarm *swarm)
 {
     uint64_t now_ns = es_clock_now_ns();
@@ -295,8 +302,7 @@ es_status es_exchange_start(es_expert_backend *backend, size_t layer, const es_e
     es_swarm *swarm = (es_swarm *)backend;
     uint64_t now_ns = es_clock_now_ns();
     es_parts_forget(swarm);
-    if (now_ns - swarm->tended_ns >= (unsettled(swarm) ? TEND_NS / 10 : TEND_NS))
-        es_exchange_tend(swarm, now_ns);
+    if (now_ns - swarm->tended_ns >= tend_every_ns(swarm)) es_exchange_tend(swarm, now_ns);
     es_work all;
     es_status status =
         es_plan_reserve(swarm->plan, es_holders_slices_max(swarm->holders), ES_SWARM_NODES_MAX, err);
@@ -445,7 +451,7 @@ static es_status wait_for_all(es_swarm *swarm)
             return es_err_set(&swarm->failed, ES_CANCELLED, "stopped while nodes computed");
         unsigned before = swarm->changes;
         check_links(swarm, now_ns);
-        if (unsettled(swarm) || now_ns - swarm->tended_ns >= TEND_NS) es_exchange_tend(swarm, now_ns);
+        if (now_ns - swarm->tended_ns >= tend_every_ns(swarm)) es_exchange_tend(swarm, now_ns);
         if (swarm->changes == before && swarm->left > 0) sleep_for_replies(swarm, until_ns);
     }
     return swarm->failed.status;

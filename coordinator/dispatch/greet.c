@@ -12,7 +12,7 @@ enum {
     HELLO_MS = 1500,       /* once connected; a node that is stopped takes connections and says nothing */
     CONNECT_MS = 4000,     /* longer than a handshake takes to time out */
     AGAIN_MS = 100,        /* before the next try */
-    AGAIN_MISFIT_MS = 5000 /* with another model, or without our key: somebody has to act */
+    AGAIN_MISFIT_MS = 5000 /* with another model: somebody has to act */
 };
 
 static uint64_t in_ms(uint64_t now_ns, uint64_t ms)
@@ -175,6 +175,8 @@ es_status es_node_greet(es_swarm *swarm, es_node *node, uint64_t now_ns, es_err 
     if (status == ES_OK) status = advance(swarm, node, now_ns, err);
     if (status == ES_OK) return ES_OK;
     es_channel_close(&node->control);
-    node->hello_again_ns = in_ms(now_ns, status == ES_MISMATCH ? AGAIN_MISFIT_MS : AGAIN_MS);
+    /* A handshake fails also when the node just ends, or begins. */
+    bool misfit = status == ES_MISMATCH && node->hello_sent;
+    node->hello_again_ns = in_ms(now_ns, misfit ? AGAIN_MISFIT_MS : AGAIN_MS);
     return status;
 }

@@ -84,7 +84,7 @@ void es_node_note(es_node *node, const es_err *why)
 {
     if (!node->was_up)
         node->why = *why;
-    else if (why->status == ES_MISMATCH)
+    else if (why->status == ES_MISMATCH && node->hello_sent)
         es_log(ES_LOG_WARN, "node %s (%s): %s", node->name, node->where, why->text);
 }
 
