@@ -6,6 +6,7 @@
 #include "base/process.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "supervise/notify.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -45,6 +46,7 @@ static void tell_progress(void *context, uint64_t done, uint64_t total)
     server *s = context;
     es_progress_update(&s->progress, done, total);
     es_http_progress(s->http, done, total);
+    es_notify_loading(done, total);
     if (!es_signals_stop_asked()) return;
     es_progress_finish(&s->progress);
     es_log(ES_LOG_WARN, "stopped while the model was being loaded");
@@ -69,13 +71,25 @@ static es_status load(server *s, const es_serve_options *o, es_err *err)
     return es_api_create(&api, &s->api, err);
 }
 
+/* A service manager hears that we live while steps go on, or there is nothing to compute. */
+static void tell_alive(server *s, uint64_t *steps)
+{
+    es_engine_stats stats;
+    es_engine_get_stats(s->engine, &stats);
+    if (stats.steps != *steps || es_engine_open_requests(s->engine) == 0) es_notify_alive();
+    *steps = stats.steps;
+}
+
 /* Until SIGTERM or SIGINT. */
 static void wait_for_signal(server *s)
 {
+    int interval_ms = es_notify_interval_ms();
+    uint64_t steps = 0;
     while (!es_signals_stop_asked()) {
+        if (interval_ms > 0) tell_alive(s, &steps);
         struct pollfd fds[] = {{es_signals_fd(), POLLIN, 0}, {es_signals_hangup_fd(), POLLIN, 0}};
         es_err err;
-        poll(fds, 2, WAIT_MS);
+        poll(fds, 2, interval_ms > 0 ? interval_ms : WAIT_MS);
         if (!es_signals_take_hangup()) continue;
         if (es_http_reload_keys(s->http, &err) == ES_OK)
             es_log(ES_LOG_WARN, "API keys were read again");
@@ -111,7 +125,9 @@ static es_status serve(server *s, const es_serve_options *o, es_err *err)
     } else {
         fprintf(stderr, "essaim-coordinator: %s at %s\n", s->model_name, es_http_url(s->http));
     }
+    es_notify_ready(es_http_url(s->http));
     wait_for_signal(s);
+    es_notify_stopping();
     return drain(s, o->drain_s, err);
 }
 

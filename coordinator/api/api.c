@@ -18,6 +18,8 @@ typedef struct route {
 static const route ROUTES[] = {
     {"POST", "/chat/completions", api_chat_completions},
     {"POST", "/completions", api_completions},
+    {"POST", "/messages", api_messages},
+    {"POST", "/messages/count_tokens", api_count_tokens},
     {"GET", "/models", api_models},
     {"GET", "/models/", api_model},
     {"POST", "/tokenize", api_tokenize},

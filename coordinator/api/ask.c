@@ -201,6 +201,7 @@ void api_check_context(es_api *api, const api_ask *ask, const char *param, api_p
         if (ask->prompt[i].count >= context)
             api_problem_set(
                 problem, 400, "context_length_exceeded", param,
-                "the prompt is too long: %zu tokens, and the context holds %zu, the answer included",
+                "the prompt is too long: %zu tokens; this model's maximum context length is %zu tokens, "
+                "the answer included",
                 ask->prompt[i].count, context);
 }

@@ -131,6 +131,7 @@ es_status api_choice_init(api_choice *choice, es_api_call *call, uint32_t index,
                            .index = index,
                            .in_thought = ask->in_thought && ask->splits,
                            .splits = ask->splits,
+                           .lead = ask->splits && !ask->in_thought && !ask->continued,
                            .has_tools = ask->splits && ask->form.tools != NULL,
                            .stop_found = ES_STOP_NONE,
                            .open = -1};

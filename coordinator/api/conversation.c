@@ -159,6 +159,7 @@ void api_lay_out(es_api *api, const json_t *body, api_ask *ask, es_chat_text *re
 static es_status use_as_tokens(es_api *api, const es_chat_layout *layout, void *context, es_err *err)
 {
     api_ask *ask = context;
+    ask->continued = layout->opening == ES_CHAT_OPEN_CONTINUED;
     return es_chat_model_encode(&api->chat, layout, &ask->prompt[0], &ask->in_thought, err);
 }
 
@@ -168,7 +169,6 @@ void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem 
     with_layout(api, body, ask->thinks, &ask->form, use_as_tokens, ask, problem);
     ask->prompts = 1;
     ask->splits = true;
-    api_check_context(api, ask, "messages", problem);
 }
 
 void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)
@@ -184,4 +184,5 @@ void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *p
                         "top_logprobs: needs logprobs to be true");
     ask->logprobs = logprobs;
     if (problem->status == 0) api_encode_chat(api, body, ask, problem);
+    api_check_context(api, ask, "messages", problem);
 }

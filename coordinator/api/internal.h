@@ -93,6 +93,7 @@ typedef struct api_ask {
     es_token_list prompt[API_CHOICES_MAX];
     size_t prompts;
     bool in_thought; /* the prompt ends in one */
+    bool continued;  /* the prompt ends within an answer */
     bool splits;     /* reasoning and calls are told from the text */
     size_t choices;  /* of each prompt */
     size_t max_tokens;
@@ -161,7 +162,7 @@ typedef struct api_choice {
     es_api_call *call;
     uint32_t index;
     bool splits;           /* thoughts and calls are told from the text */
-    bool in_thought, lead; /* lead: nothing but line ends came behind the tag */
+    bool in_thought, lead; /* lead: nothing but line ends came so far */
     size_t held_newlines;  /* of the thought, perhaps its last */
     es_detokenizer words;  /* of thoughts, and of text where nothing is split */
     es_tool_parser tools;
@@ -264,8 +265,12 @@ void api_event_end(es_api_call *call);
 /* The kinds of calls. Each fills call's response, or sets problem. */
 typedef void api_handler(es_api_call *call, const es_api_request *request, const char *rest,
                          api_problem *problem);
-api_handler api_chat_completions, api_completions, api_tokenize, api_detokenize, api_apply_template,
-    api_models, api_model, api_props, api_version, api_embeddings;
+api_handler api_chat_completions, api_completions, api_messages, api_count_tokens, api_tokenize,
+    api_detokenize, api_apply_template, api_models, api_model, api_props, api_version, api_embeddings;
+
+/* anthropic_request.c: a body of /messages as one of /chat/completions; NULL and a problem when it cannot be.
+ * count: limits are not asked for. */
+json_t *api_translate_messages(es_api *api, const json_t *body, bool count, api_problem *problem);
 
 /* Shared by writers. */
 void api_fail_stream(es_api_call *call, const api_problem *problem);

@@ -164,7 +164,11 @@ static void take_reply(es_swarm *swarm, es_node *node, es_message *message)
     if (ticket == NULL) {
         node->counted.late++;
     } else if (reply.status != ES_OK) {
-        es_err_set(&err, reply.status, "%s", reply.text);
+        es_part *part = ticket->attempt != ES_PROBE_ATTEMPT ? part_of(swarm, ticket) : NULL;
+        if (part != NULL && reply.failed_row < part->work.rows)
+            es_err_set(&err, reply.status, "row %u: %s", part->work.row[reply.failed_row], reply.text);
+        else
+            es_err_set(&err, reply.status, "%s", reply.text);
         take_error(swarm, node, ticket, true, &err);
     } else {
         take_sums(swarm, node, ticket, &reply, message);

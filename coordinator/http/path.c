@@ -49,28 +49,31 @@ static bool is_text(const char *text, size_t bytes)
     return es_utf8_is_valid(text, bytes);
 }
 
-bool es_http_path_read(const char *target, char *ret_path)
+/* Decodes up to the query; ES_HTTP_PATH_MAX when it cannot be. */
+static size_t decode(const char *at, char *out)
 {
-    const char *at = skip_authority(target);
     size_t bytes = 0;
-    ret_path[0] = '\0';
-    if (at == NULL) return false;
     for (; *at != '\0' && *at != '?' && *at != '#'; at++) {
         char c = *at;
         if (c == '%') {
             int high = hex_value(at[1]), low = high < 0 ? -1 : hex_value(at[2]);
-            if (low < 0) return false;
+            if (low < 0) return ES_HTTP_PATH_MAX;
             c = (char)(high * 16 + low);
             at += 2;
         }
-        if (bytes == ES_HTTP_PATH_MAX - 1) return false;
-        ret_path[bytes++] = c;
+        if (bytes == ES_HTTP_PATH_MAX - 1) return ES_HTTP_PATH_MAX;
+        out[bytes++] = c;
     }
-    if (!is_text(ret_path, bytes)) {
-        ret_path[0] = '\0';
-        return false;
-    }
-    ret_path[bytes] = '\0';
+    return bytes;
+}
+
+bool es_http_path_read(const char *target, char *ret_path)
+{
+    const char *at = skip_authority(target);
+    size_t bytes = at != NULL ? decode(at, ret_path) : ES_HTTP_PATH_MAX;
+    bool is_path = bytes < ES_HTTP_PATH_MAX && is_text(ret_path, bytes);
+    ret_path[is_path ? bytes : 0] = '\0';
+    if (!is_path) return false;
     if (strcmp(ret_path, "/v1") == 0 || strncmp(ret_path, "/v1/", 4) == 0)
         memmove(ret_path, ret_path + 3, bytes - 3 + 1);
     if (ret_path[0] == '\0') memcpy(ret_path, "/", 2);

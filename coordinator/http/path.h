@@ -8,8 +8,8 @@
 enum { ES_HTTP_PATH_MAX = 1024 };
 
 /* Reads the target of a request line (RFC 9112, section 3.2: origin and absolute form) into ret_path
- * [ES_HTTP_PATH_MAX]: decoded, without query, scheme, host and one leading "/v1". False when it is no path,
- * is too long, or holds bytes that are no printable text once decoded. */
+ * [ES_HTTP_PATH_MAX]: decoded, without query, scheme, host and one leading "/v1". False, and "", when it is
+ * no path, is too long, or holds bytes that are no printable text once decoded. */
 bool es_http_path_read(const char *target, char *ret_path);
 
 /* Under what paths are counted: a bounded set of labels, "other" for a path that this server does not know.

@@ -63,12 +63,20 @@ static void rouse(connection *c)
     if (c->phase == ES_HTTP_ANSWER) MHD_resume_connection(c->mhd);
 }
 
+/* One that left sends no more than what it has sent. */
+static void set_deadline(const es_http_watch *w, connection *c)
+{
+    uint64_t ns = c->phase == ES_HTTP_KEPT ? KEPT_S * SECOND_NS : w->timeout_ns;
+    c->deadline_ns = es_clock_now_ns() + (c->gone ? SECOND_NS : ns);
+}
+
 static void notice_gone(es_http_watch *w, es_http_link link)
 {
     pthread_mutex_lock(&w->lock);
     connection *c = find(w, link);
     if (c != NULL) {
         c->gone = true;
+        set_deadline(w, c);
         rouse(c);
     }
     pthread_mutex_unlock(&w->lock);
@@ -78,7 +86,7 @@ static void notice_gone(es_http_watch *w, es_http_link link)
 static void cut_if_late(es_http_watch *w, connection *c, uint64_t now_ns)
 {
     if (c->phase == ES_HTTP_ANSWER || c->cut || now_ns < c->deadline_ns) return;
-    if (c->phase != ES_HTTP_KEPT) w->cut_count++;
+    if (c->phase != ES_HTTP_KEPT && !c->gone) w->cut_count++;
     c->cut = true;
     shutdown(c->fd, SHUT_RDWR);
 }
@@ -164,10 +172,10 @@ void es_http_watch_destroy(es_http_watch **watch)
     *watch = NULL;
 }
 
-static void set_phase(es_http_watch *w, connection *c, es_http_phase phase)
+static void set_phase(const es_http_watch *w, connection *c, es_http_phase phase)
 {
     c->phase = phase;
-    c->deadline_ns = es_clock_now_ns() + (phase == ES_HTTP_KEPT ? KEPT_S * SECOND_NS : w->timeout_ns);
+    set_deadline(w, c);
 }
 
 es_http_link es_http_watch_join(es_http_watch *w, struct MHD_Connection *mhd, int fd)
@@ -215,7 +223,7 @@ void es_http_watch_fed(es_http_watch *w, es_http_link link, size_t bytes)
 {
     pthread_mutex_lock(&w->lock);
     connection *c = find(w, link);
-    if (c != NULL) c->deadline_ns += bytes * (SECOND_NS / BYTES_A_SECOND);
+    if (c != NULL && !c->gone) c->deadline_ns += bytes * (SECOND_NS / BYTES_A_SECOND);
     pthread_mutex_unlock(&w->lock);
 }
 

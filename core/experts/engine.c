@@ -389,3 +389,8 @@ es_status es_expert_engine_run(es_expert_engine *engine, const es_ffn *ffns, siz
                 engine);
     return report_failure(engine, batch, err);
 }
+
+size_t es_expert_engine_failed_pair(const es_expert_engine *engine)
+{
+    return atomic_load(&engine->failed_pair);
+}

@@ -162,24 +162,40 @@ es_status es_expert_store_find(es_expert_store *store, size_t layer, size_t expe
     return status;
 }
 
+/* Names the tensor whose block at `at` is bad. */
+static es_status not_finite(const es_expert_store *store, const uint8_t *at, es_err *err)
+{
+    for (size_t i = 0; i < es_checkpoint_count(store->checkpoint); i++) {
+        const es_tensor *tensor = es_checkpoint_at(store->checkpoint, i);
+        uintptr_t offset = (uintptr_t)at - (uintptr_t)tensor->data;
+        if ((uintptr_t)at < (uintptr_t)tensor->data || offset >= tensor->bytes) continue;
+        const es_format_info *info = es_format_describe(es_dtype_format(tensor->dtype));
+        size_t element = offset / info->block_bytes * info->block_cols,
+               cols = tensor->shape[tensor->dims - 1];
+        return es_err_set(err, ES_NUMERIC, "%s: %s: [%zu, %zu] %sis NaN or infinite", tensor->file,
+                          tensor->name, element / cols, element % cols,
+                          info->block_cols > 1 ? "begins a block whose scale " : "");
+    }
+    return es_err_set(err, ES_NUMERIC, "a weight is NaN or infinite");
+}
+
 /* Rows are checked before they are converted: a NaN never gets into memory. */
-static es_status check_rows(const char *what, const es_matrix *w, es_err *err)
+static es_status check_rows(const es_expert_store *store, const es_matrix *w, es_err *err)
 {
     const es_format_info *info = es_format_describe(w->format);
     size_t blocks = w->cols / info->block_cols;
     for (size_t r = 0; r < w->rows; r++) {
-        size_t bad = es_check_finite((es_dtype)(w->format + 1), w->data + r * w->row_bytes, blocks);
-        if (bad < blocks)
-            return es_err_set(err, ES_NUMERIC, "%s: [%zu, %zu] is NaN or infinite", what, r,
-                              bad * info->block_cols);
+        const uint8_t *row = w->data + r * w->row_bytes;
+        size_t bad = es_check_finite((es_dtype)(w->format + 1), row, blocks);
+        if (bad < blocks) return not_finite(store, row + bad * info->block_bytes, err);
     }
     return ES_OK;
 }
 
-static es_status convert(const es_matrix *from, const char *what, const es_shard_part *part, uint8_t *to,
-                         es_err *err)
+static es_status convert(const es_expert_store *store, const es_matrix *from, const es_shard_part *part,
+                         uint8_t *to, es_err *err)
 {
-    es_status status = check_rows(what, from, err);
+    es_status status = check_rows(store, from, err);
     if (status != ES_OK) return status;
     es_panels_fill(from, 0, es_size_ceil_div(from->rows, ES_PANEL_ROWS), to + part->at);
     if (from->format != ES_FORMAT_FP8) return ES_OK;
@@ -206,9 +222,9 @@ static es_status take_converted(es_expert_store *store, es_stored_expert *to, es
     to->page_bytes = (size_t)unit.bytes;
     to->pages = es_pages_take(to->page_bytes);
     if (to->pages == NULL) return no_memory(unit.bytes, err);
-    status = convert(&from.gate, "gate", &parts[0], to->pages, err);
-    if (status == ES_OK) status = convert(&from.up, "up", &parts[1], to->pages, err);
-    if (status == ES_OK) status = convert(&from.down, "down", &parts[2], to->pages, err);
+    status = convert(store, &from.gate, &parts[0], to->pages, err);
+    if (status == ES_OK) status = convert(store, &from.up, &parts[1], to->pages, err);
+    if (status == ES_OK) status = convert(store, &from.down, &parts[2], to->pages, err);
     if (status == ES_OK) to->ffn = es_shard_unit_ffn(&unit, to->pages);
     return status;
 }
@@ -264,10 +280,19 @@ static es_status take_mapped(es_expert_store *store, es_stored_expert *to, es_er
     to->ffn = es_ffn_chunks(&held, unit.chunks.first, to->offer.chunks);
     if (store->options.huge_pages) return status;
     if (store->options.lock_memory) return lock_pages(data, (size_t)unit.unit->bytes, err);
-    bool whole = to->offer.chunks.count == unit.chunks.count;
-    status = read_in_matrix(&to->ffn.gate, true, err);
-    if (status == ES_OK) status = read_in_matrix(&to->ffn.up, true, err);
-    if (status == ES_OK) status = read_in_matrix(&to->ffn.down, whole, err);
+    to->lazy = true;
+    to->panels_are_cut = to->offer.chunks.count != unit.chunks.count;
+    return status;
+}
+
+es_status es_expert_store_read(const es_stored_expert *expert, es_err *err)
+{
+    if (!expert->lazy) return ES_OK;
+    const es_ffn *ffn = &expert->ffn;
+    es_status status = read_in_matrix(&ffn->gate, true, err);
+    if (status == ES_OK) status = read_in_matrix(&ffn->up, true, err);
+    if (status == ES_OK) status = read_in_matrix(&ffn->down, !expert->panels_are_cut, err);
+    if (status != ES_OK) es_err_prefix(err, "layer %zu: expert %zu", expert->layer, expert->expert);
     return status;
 }
 

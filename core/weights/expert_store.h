@@ -47,12 +47,18 @@ typedef struct es_stored_expert {
     es_ffn ffn;
     uint8_t *pages; /* memory of its own; NULL: mapped */
     size_t page_bytes;
+    bool lazy;           /* mapped and not locked: pages come when they are read */
+    bool panels_are_cut; /* down's columns are some of its panels' */
 } es_stored_expert;
 
-/* Maps an offer, or converts it to panels in memory of its own, and reads it, so that nobody has to wait for
- * a disk who computes from it. ES_NUMERIC, ES_IO, ES_NO_MEMORY name file and tensor or unit. */
+/* Maps an offer, or converts it to panels in memory of its own. ES_NUMERIC, ES_IO, ES_NO_MEMORY name the
+ * expert. */
 es_status es_expert_store_take(es_expert_store *store, size_t layer, size_t expert,
                                const es_expert_offer *offer, es_stored_expert *ret_expert, es_err *err);
+
+/* Reads what was mapped, so that nobody who computes from it has to wait for a disk; nothing is left to do
+ * for what has memory of its own or is locked. */
+es_status es_expert_store_read(const es_stored_expert *expert, es_err *err);
 
 /* Holds the unit that it came from against its checksum; what was converted has been checked already.
  * ES_CORRUPT names file and unit. */

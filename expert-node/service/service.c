@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16, TICK_MS = 1000 };
+enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16, TICK_MS = 1000, LOADING_TICK_MS = 200 };
 
 /* The next layer's request often comes soon after a reply. */
 static const uint64_t SPIN_NS = 50000;
@@ -57,10 +57,9 @@ void es_service_close(es_service **service_at)
     es_control_memory_destroy(&service->control_memory);
     es_wire_memory_destroy(&service->wire_memory);
     free(service->control_frame);
-    free(service->units);
     free(service->header);
     free(service->rows);
-    free(service->pair_first);
+    es_batch_fini(&service->batch);
     free(service->sum);
     free(service);
     *service_at = NULL;
@@ -78,22 +77,18 @@ es_endpoint es_service_data_endpoint(const es_service *service)
 
 es_status es_service_prepare(es_service *service, const es_service_work *work, es_err *err)
 {
-    const es_shape *shape = &work->model->shape;
+    const es_shape *shape = service->options.shape;
     service->work = *work;
     service->control_frame = malloc(ES_CONTROL_FRAME_MAX);
-    service->units = calloc(ES_UNITS_MAX, sizeof *service->units);
     service->header = malloc(ES_WIRE_HEADER_MAX);
     service->rows = malloc(ES_STEP_ROWS_MAX * widest_row_bytes(shape));
-    service->pair_first = calloc(ES_STEP_ROWS_MAX + 1, sizeof *service->pair_first);
     service->sum = malloc(ES_STEP_ROWS_MAX * shape->hidden * sizeof *service->sum);
-    if (service->control_frame == NULL || service->units == NULL || service->header == NULL ||
-        service->rows == NULL || service->pair_first == NULL || service->sum == NULL)
+    if (service->control_frame == NULL || service->header == NULL || service->rows == NULL ||
+        service->sum == NULL)
         return es_err_set(err, ES_NO_MEMORY, "buffers for %d rows", ES_STEP_ROWS_MAX);
     es_status status = es_control_memory_create(&service->control_memory, err);
     if (status == ES_OK) status = es_wire_memory_create(&service->wire_memory, err);
-    if (status == ES_OK)
-        status =
-            es_placement_units(shape, work->held, service->units, ES_UNITS_MAX, &service->unit_count, err);
+    if (status == ES_OK) status = es_batch_init(&service->batch, shape, err);
     return status;
 }
 
@@ -101,7 +96,7 @@ es_status es_service_engine(es_service *service, es_row_format format, es_expert
                             es_err *err)
 {
     static const char *const NAME[ES_ROWS_COUNT] = {[ES_ROWS_Q8] = "q8", [ES_ROWS_F32] = "f32"};
-    const es_shape *shape = &service->work.model->shape;
+    const es_shape *shape = service->options.shape;
     if (!service->work.row_formats[format])
         return es_err_set(err, ES_MISMATCH, "node %s does not compute %s rows", service->options.name,
                           NAME[format]);
@@ -115,7 +110,7 @@ es_status es_service_engine(es_service *service, es_row_format format, es_expert
             .hidden = shape->hidden,
             .intermediate_max = shape->expert_intermediate,
             .rows_max = ES_STEP_ROWS_MAX,
-            .pairs_per_row_max = es_size_min(shape->experts_per_token, ES_PAIRS_PER_ROW_MAX),
+            .pairs_per_row_max = es_batch_pairs_per_row(shape),
         };
         if (status == ES_OK) status = es_expert_engine_create(&options, &service->engines[format], err);
         if (status != ES_OK) return status;
@@ -157,17 +152,35 @@ static void sleep_for_messages(const es_service *service)
 {
     zmq_pollitem_t items[] = {{es_channel_socket(service->control), 0, ZMQ_POLLIN, 0},
                               {es_channel_socket(service->data), 0, ZMQ_POLLIN, 0},
-                              {NULL, es_signals_fd(), ZMQ_POLLIN, 0}};
-    zmq_poll(items, 3, TICK_MS);
+                              {NULL, es_signals_fd(), ZMQ_POLLIN, 0},
+                              {NULL, es_loader_fd(service->work.loader), ZMQ_POLLIN, 0}};
+    zmq_poll(items, 4, service->ready ? TICK_MS : LOADING_TICK_MS);
+}
+
+/* Between requests the holding may become another. */
+static es_status follow_loader(es_service *service, es_err *err)
+{
+    es_loader_poll(service->work.loader);
+    if (service->ready) return ES_OK;
+    es_status status = es_loader_failure(service->work.loader, err);
+    if (status == ES_OK && service->work.progress != NULL) {
+        es_node_state state;
+        es_loader_state(service->work.loader, &state);
+        service->work.progress(service->work.progress_context, state.mapped_bytes, state.wanted_bytes);
+    }
+    if (status != ES_OK || !es_loader_settled(service->work.loader)) return status;
+    service->ready = true;
+    return service->work.ready(service->work.ready_context, err);
 }
 
 es_status es_service_run(es_service *service, es_err *err)
 {
     uint64_t awake_until_ns = 0;
     while (!es_signals_stop_asked()) {
-        bool talked, computed;
-        es_status status =
-            serve(service, service->control, es_service_answer_control, IN_A_ROW, &talked, err);
+        bool talked, computed = false;
+        es_status status = follow_loader(service, err);
+        if (status == ES_OK)
+            status = serve(service, service->control, es_service_answer_control, IN_A_ROW, &talked, err);
         if (status == ES_OK)
             status = serve(service, service->data, es_service_answer_data, IN_A_ROW, &computed, err);
         if (status != ES_OK) return status;

@@ -172,6 +172,25 @@ void finish_call(es_api_call **call, size_t room, reply *r)
     take_apart(r);
 }
 
+es_api_call *begin_and_break(const char *path, const char *body)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        es_api_head head;
+        es_api_call *call = begin("POST", path, body);
+        while (!es_api_call_head(call, &head)) wait_a_little();
+        fixture_hold();
+        /* On a busy machine the answer may be over before it could be held. */
+        if (es_engine_open_requests(engine) > 0) {
+            fixture_fail_steps(1);
+            return call;
+        }
+        fixture_release();
+        es_api_call_close(&call);
+    }
+    fail_msg("no answer could be held");
+    return NULL;
+}
+
 void ask_api(const char *method, const char *path, const char *body, reply *ret_reply)
 {
     es_api_call *call = begin(method, path, body);

@@ -42,6 +42,10 @@ es_api_call *begin_bytes(const char *method, const char *path, const uint8_t *bo
  * body do not fit. */
 void finish_call(es_api_call **call, size_t room, reply *ret_reply);
 
+/* Begins a streaming POST and waits for its head; then the step that is computed waits, and fails when it is
+ * released. */
+es_api_call *begin_and_break(const char *path, const char *body);
+
 void ask_api(const char *method, const char *path, const char *body, reply *ret_reply);
 void drop_reply(reply *r);
 

@@ -233,7 +233,7 @@ static void a_prompt_beyond_the_context_is_told_with_both_numbers(void **state)
     strcat(body, "\"}]}");
     reply r;
     ask_api("POST", PATH, body, &r);
-    expect_error(&r, 400, "messages", "the context holds 768");
+    expect_error(&r, 400, "messages", "maximum context length is 768 tokens");
     assert_string_equal(text_at(r.json, "error.code"), "context_length_exceeded");
     int tokens = 0;
     assert_int_equal(sscanf(text_at(r.json, "error.message"), "the prompt is too long: %d tokens", &tokens),

@@ -11,6 +11,7 @@ CORE = {"contracts", "base"}
 ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
+    "core/supervise": CORE,
     "core/weights": CORE,
     "core/kernels": CORE,
     "core/experts": CORE | {"kernels", "weights"},
@@ -24,7 +25,8 @@ ROOMS = {
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
     "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
+    "expert-node/units": CORE | {"weights", "net"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}

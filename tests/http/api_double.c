@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static void *produce(void *arg)
     es_api_call *c = arg;
     for (size_t i = 0; i < c->events && !atomic_load(&c->stop); i++) {
         uint64_t until = es_clock_now_ns() + c->interval_ms * 1000000u;
-        while (es_clock_now_ns() < until && !atomic_load(&c->stop)) nanosleep(&(struct timespec){0, 1000000}, NULL);
+        while (es_clock_now_ns() < until && !atomic_load(&c->stop))
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
         if (atomic_load(&c->stop)) break;
         atomic_fetch_add(&c->ready, 1);
         c->wake(c->context);
@@ -146,9 +148,13 @@ void es_api_call_close(es_api_call **at)
     *at = NULL;
 }
 
-size_t es_api_error_body(bool anthropic, unsigned status, const char *code, const char *message, char *out, size_t room)
+size_t es_api_error_body(bool anthropic, unsigned status, const char *code, const char *message, char *out,
+                         size_t room)
 {
-    int length = snprintf(out, room, "{%s\"error\":{\"message\":\"%s\",\"code\":\"%s\",\"type\":\"e%u\"}}",
-                          anthropic ? "\"type\":\"error\"," : "", message, code, status);
-    return length > 0 ? (size_t)length : 0;
+    json_t *error =
+        json_pack("{s:{s:s, s:s, s:i}}", "error", "message", message, "code", code, "status", (int)status);
+    if (anthropic) json_object_set_new(error, "type", json_string("error"));
+    size_t bytes = json_dumpb(error, out, room, JSON_COMPACT);
+    json_decref(error);
+    return bytes <= room ? bytes : 0;
 }

@@ -246,7 +246,7 @@ static void lying_replies_are_refused_by_field(void **state)
         {1, 1u << 21, 3, 0, "cols: "},
         {1, 8, 5, 0, "width: 5"},
         {1, 8, 0, 0, "width: 0"},
-        {1, 8, 3, ES_STATUS_COUNT, "status: 14 is not known"},
+        {1, 8, 3, ES_STATUS_COUNT, "status: 15 is not known"},
         {1, 8, 3, ES_CANCELLED, "status: only an asker cancels"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
