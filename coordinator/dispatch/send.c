@@ -157,6 +157,8 @@ static void ask(es_swarm *swarm, es_part *part, es_node *node)
     es_status status = es_send_request(swarm, node, &request, rows, w->row, &bytes, &err);
     uint64_t now_ns = es_clock_now_ns();
     if (status != ES_OK) {
+        /* What it may owe us is less than its queue holds: one that takes no message has no connection. */
+        if (status == ES_TIMEOUT) es_err_set(&err, ES_UNAVAILABLE, "connection lost");
         es_exchange_lose(swarm, node, &err, now_ns);
         return;
     }
