@@ -232,8 +232,10 @@ static es_status compute(node *n, const request *q, es_chunks chunks, uint64_t e
     MUST(es_channel_receive(n->data, &in, &must_err));
     MUST(es_wire_reply_unpack(n->wire, es_message_data(&in, 0), es_message_bytes(&in, 0), &reply, &must_err));
     if (text != NULL) snprintf(text, ES_ERR_TEXT_MAX, "%s", reply.text);
-    if (reply.status == ES_OK)
-        assert_true(es_sums_add(es_message_data(&in, 1), ROWS * q->rows.cols, reply.width, sum));
+    if (reply.status == ES_OK) {
+        assert_true(es_sums_within_limit(es_message_data(&in, 1), ROWS * q->rows.cols, reply.width));
+        es_sums_add(es_message_data(&in, 1), ROWS * q->rows.cols, reply.width, sum);
+    }
     es_message_close(&in);
     return reply.status;
 }
