@@ -84,10 +84,10 @@ static es_status check_answer(const es_swarm *swarm, const es_hello_reply *hello
 /* The table of holders, from what all nodes said last. */
 static es_status refill(es_swarm *swarm, es_err *err)
 {
-    es_holding *holdings = calloc(es_size_max(swarm->node_count, 1), sizeof *holdings);
+    es_announced *holdings = calloc(es_size_max(swarm->node_count, 1), sizeof *holdings);
     if (holdings == NULL) return es_err_set(err, ES_NO_MEMORY, "table of who holds what");
     for (size_t n = 0; n < swarm->node_count; n++)
-        holdings[n] = (es_holding){swarm->nodes[n]->units, swarm->nodes[n]->unit_count};
+        holdings[n] = (es_announced){swarm->nodes[n]->units, swarm->nodes[n]->unit_count};
     es_status status = es_holders_fill(swarm->holders, holdings, swarm->node_count, err);
     free(holdings);
     return status;

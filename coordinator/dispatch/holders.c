@@ -114,7 +114,7 @@ static stretch choose_cut(const entry *entries, size_t first, size_t count)
 }
 
 /* How many copies each expert has, in begin [experts + 1] as where its entries begin; returns the total. */
-static size_t count_entries(const es_shape *shape, const es_holding *nodes, size_t count, size_t *begin)
+static size_t count_entries(const es_shape *shape, const es_announced *nodes, size_t count, size_t *begin)
 {
     size_t experts = shape->layers * shape->experts;
     for (size_t n = 0; n < count; n++)
@@ -127,7 +127,7 @@ static size_t count_entries(const es_shape *shape, const es_holding *nodes, size
     return begin[experts];
 }
 
-static void place_entries(const es_shape *shape, const es_holding *nodes, size_t count, size_t *next,
+static void place_entries(const es_shape *shape, const es_announced *nodes, size_t count, size_t *next,
                           entry *entries)
 {
     for (size_t n = 0; n < count; n++)
@@ -157,7 +157,7 @@ static void take_over(es_holders *holders, entry *entries, uint16_t *nodes, cons
     holders->nodes = nodes;
 }
 
-es_status es_holders_fill(es_holders *holders, const es_holding *nodes, size_t count, es_err *err)
+es_status es_holders_fill(es_holders *holders, const es_announced *nodes, size_t count, es_err *err)
 {
     const es_shape *shape = holders->shape;
     ES_ASSERT(count <= UINT16_MAX);

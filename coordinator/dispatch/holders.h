@@ -16,15 +16,15 @@ void es_holders_destroy(es_holders **holders);
 es_status es_holders_check_units(const es_shape *shape, const es_units *units, size_t count, es_err *err);
 
 /* What one node holds, checked; borrowed. */
-typedef struct es_holding {
+typedef struct es_announced {
     const es_units *units;
     size_t count;
-} es_holding;
+} es_announced;
 
 /* Begins anew: nodes [count] (at most 65535) are told by their index from here on. Where an expert is
  * announced whole and in slices, whole copies are used; where in several numbers of slices, the smallest that
  * is complete. ES_NO_MEMORY leaves the table as it was. */
-es_status es_holders_fill(es_holders *holders, const es_holding *nodes, size_t count, es_err *err);
+es_status es_holders_fill(es_holders *holders, const es_announced *nodes, size_t count, es_err *err);
 
 /* ES_NOT_FOUND names the first expert, or slice, that nobody holds. */
 es_status es_holders_complete(const es_holders *holders, es_err *err);

@@ -64,8 +64,9 @@ static es_seat usual_seat(const es_swarm *swarm)
 
 static es_seat_rank rank_of(const es_node *node)
 {
-    if (node->stage != ES_NODE_UP || node->stale || node->owed >= ES_TICKETS_MAX) return ES_SEAT_NONE;
-    return node->doubts > 0 || node->errors > 0 || node->draining ? ES_SEAT_DOUBT : ES_SEAT_GOOD;
+    if (node->stage != ES_NODE_UP || node->stale || node->draining || node->owed >= ES_TICKETS_MAX)
+        return ES_SEAT_NONE;
+    return node->doubts > 0 || node->errors > 0 ? ES_SEAT_DOUBT : ES_SEAT_GOOD;
 }
 
 /* Nodes that may still answer for part or those above it get none of it; those that failed it are asked last.

@@ -7,6 +7,7 @@
 #include "service/batch.h"
 #include "service/guests.h"
 #include "service/service.h"
+#include "service/turns.h"
 
 struct es_service {
     es_service_options options;
@@ -19,6 +20,7 @@ struct es_service {
     uint64_t started_ns;
     bool ready, draining;
     es_guests guests;
+    es_turns turns;
     es_node_stats stats;
 
     /* Control messages. */

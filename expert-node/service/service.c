@@ -64,6 +64,7 @@ void es_service_close(es_service **service_at)
     if (service == NULL) return;
     es_flood_guard_destroy(&service->control_guard);
     es_flood_guard_destroy(&service->data_guard);
+    es_turns_clear(&service->turns);
     es_channel_close(&service->control);
     es_channel_close(&service->data);
     es_net_close(&service->net);
@@ -163,6 +164,42 @@ static es_status serve(es_service *service, es_channel *channel, es_flood_guard 
     return ES_OK;
 }
 
+/* Takes in the requests that are there. */
+static es_status take_requests(es_service *service, es_err *err)
+{
+    while (!es_turns_full(&service->turns)) {
+        es_message message;
+        es_status status = es_channel_receive(service->data, &message, err);
+        if (status == ES_TIMEOUT) return ES_OK;
+        if (status == ES_OK) {
+            es_flood_guard_saw(service->data_guard, &message);
+            es_turns_put(&service->turns, &message);
+        } else if (status == ES_INVALID)
+            service->stats.malformed++;
+        else
+            return status;
+    }
+    return ES_OK;
+}
+
+/* Computes up to limit requests, in turns; *ret_some: there was one. */
+static es_status compute_in_turns(es_service *service, int limit, bool *ret_some, es_err *err)
+{
+    *ret_some = false;
+    for (int i = 0; i < limit && !es_signals_stop_asked(); i++) {
+        es_message message;
+        es_status status = take_requests(service, err);
+        if (status != ES_OK) return status;
+        if (!es_turns_take(&service->turns, &message)) return ES_OK;
+        *ret_some = true;
+        uint64_t start_ns = es_clock_now_ns();
+        es_service_answer_data(service, &message);
+        es_message_close(&message);
+        es_turns_charge(&service->turns, es_clock_now_ns() - start_ns);
+    }
+    return ES_OK;
+}
+
 static void sleep_for_messages(const es_service *service)
 {
     zmq_pollitem_t items[] = {{es_channel_socket(service->control), 0, ZMQ_POLLIN, 0},
@@ -208,9 +245,7 @@ es_status es_service_run(es_service *service, es_err *err)
         if (status == ES_OK)
             status = serve(service, service->control, service->control_guard, es_service_answer_control,
                            &talked, err);
-        if (status == ES_OK)
-            status =
-                serve(service, service->data, service->data_guard, es_service_answer_data, &computed, err);
+        if (status == ES_OK) status = compute_in_turns(service, IN_A_ROW, &computed, err);
         if (status != ES_OK) return status;
         uint64_t now_ns = es_clock_now_ns();
         check_floods(service, now_ns);

@@ -24,7 +24,7 @@ static const es_shape SHAPE = {.layers = 3,
 typedef struct table {
     es_holders *holders;
     es_units units[NODES][3 * EXPERTS * CHUNKS];
-    es_holding nodes[NODES];
+    es_announced nodes[NODES];
 } table;
 
 static void table_open(table *t)

@@ -187,7 +187,7 @@ def start_slow_answer(*command):
 
 def check_dying_node():
     for command in (["run", "--model", TINY, "--experts", "3", "--wait-for-nodes", "1", QUESTION],
-                    ["up", "--model", TINY, "--experts", "3", "--wait-for-nodes", "1", "--once", QUESTION]):
+                    ["up", "--model", TINY, "--experts", "3", "--once", QUESTION]):
         process, family = start_slow_answer(*command)
         nodes = [pid for pid in family if "expert-node" in open(f"/proc/{pid}/cmdline", encoding="utf-8").read()]
         started = time.monotonic()
