@@ -174,10 +174,11 @@ static es_status take_requests(es_service *service, es_err *err)
         if (status == ES_OK) {
             es_flood_guard_saw(service->data_guard, &message);
             es_turns_put(&service->turns, &message);
-        } else if (status == ES_INVALID)
+        } else if (status == ES_INVALID) {
             service->stats.malformed++;
-        else
+        } else {
             return status;
+        }
     }
     return ES_OK;
 }
