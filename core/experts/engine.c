@@ -26,6 +26,15 @@ typedef struct scratch {
     float *product; /* f32: what es_product asks for */
 } scratch;
 
+/* One thread's units of the phase being run: the first in the low half, the end in the high one. Its owner takes
+ * from the front, so that it reads weights in the order they stand; who has none left takes from the back. */
+typedef struct share {
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t units;
+} share;
+
+/* One unit of a phase. */
+typedef void unit_fn(es_expert_engine *engine, size_t unit, size_t thread);
+
 /* Up to TILE_ROWS rows that meet one matrix: q8's blocks one by one, f32's rows side by side. */
 typedef struct tile {
     size_t count;
@@ -37,6 +46,8 @@ struct es_expert_engine {
     es_expert_engine_options options;
     es_arena *arena;
     scratch *scratches; /* [threads] */
+    share *shares;      /* [threads] */
+    unit_fn *unit;      /* of the phase being run */
     es_pair *pairs, *spare;
     es_group *groups;
     es_q8_block *blocks; /* q8: [rows_max] rows' blocks, for batches that come without */
@@ -60,7 +71,8 @@ static bool take_scratch(es_expert_engine *engine, size_t threads)
     size_t product = es_product_scratch_floats(es_size_max(o->hidden, o->intermediate_max));
     bool f32 = o->row_format == ES_ROWS_F32;
     engine->scratches = es_arena_take(engine->arena, threads, sizeof(scratch));
-    if (engine->scratches == NULL) return false;
+    engine->shares = es_arena_take(engine->arena, threads, sizeof(share));
+    if (engine->scratches == NULL || engine->shares == NULL) return false;
     for (size_t i = 0; i < threads; i++) {
         scratch *s = &engine->scratches[i];
         s->gate = es_arena_take(engine->arena, outputs, sizeof(float));
@@ -222,9 +234,8 @@ static const es_group *find_group(const es_expert_engine *engine, size_t item)
 }
 
 /* One expert's 32 intermediate rows, for all its pairs. */
-static void compute_h(void *job, size_t item, size_t thread)
+static void compute_h(es_expert_engine *engine, size_t item, size_t thread)
 {
-    es_expert_engine *engine = job;
     const es_kernels *kernels = engine->options.kernels;
     scratch *s = &engine->scratches[thread];
     tile x;
@@ -271,9 +282,8 @@ static void add_tile(es_expert_engine *engine, const es_matrix *down, size_t fir
 }
 
 /* 32 hidden outputs of every row: this unit of work alone writes these columns of the sums. */
-static void compute_sums(void *job, size_t item, size_t thread)
+static void compute_sums(es_expert_engine *engine, size_t item, size_t thread)
 {
-    es_expert_engine *engine = job;
     size_t first = item * ES_UNIT_ROWS;
     size_t n = es_size_min(ES_UNIT_ROWS, engine->options.hidden - first);
     for (size_t g = 0; g < engine->group_count; g++) {
@@ -283,6 +293,45 @@ static void compute_sums(void *job, size_t item, size_t thread)
             add_tile(engine, down, group->first + done, es_size_min(TILE_ROWS, group->count - done), first, n,
                      &engine->scratches[thread]);
     }
+}
+
+/* Takes a unit from the front or the back of a share; false when none is left. */
+static bool take_unit(share *from, bool front, size_t *ret_unit)
+{
+    uint_fast64_t units = atomic_load_explicit(&from->units, memory_order_relaxed), rest;
+    size_t first, end;
+    do {
+        first = (size_t)(units & UINT32_MAX);
+        end = (size_t)(units >> 32);
+        if (first == end) return false;
+        rest = front ? units + 1 : units - (UINT64_C(1) << 32);
+    } while (!atomic_compare_exchange_weak_explicit(&from->units, &units, rest, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *ret_unit = front ? first : end - 1;
+    return true;
+}
+
+static void run_share(void *job, size_t item, size_t thread)
+{
+    (void)item;
+    es_expert_engine *engine = job;
+    size_t threads = es_pool_threads(engine->options.pool), unit;
+    while (take_unit(&engine->shares[thread], true, &unit)) engine->unit(engine, unit, thread);
+    for (size_t i = 1; i < threads; i++)
+        while (take_unit(&engine->shares[(thread + i) % threads], false, &unit))
+            engine->unit(engine, unit, thread);
+}
+
+/* Runs a phase: each thread goes through neighbouring units of its own, then helps the others. */
+static void run_units(es_expert_engine *engine, size_t units, unit_fn *unit)
+{
+    size_t threads = es_pool_threads(engine->options.pool);
+    for (size_t i = 0; i < threads; i++)
+        atomic_store_explicit(&engine->shares[i].units,
+                              units * i / threads | (uint_fast64_t)(units * (i + 1) / threads) << 32,
+                              memory_order_relaxed);
+    engine->unit = unit;
+    es_pool_run(engine->options.pool, threads, run_share, engine);
 }
 
 static es_status check_rows(const es_expert_engine *engine, const es_rows *rows, es_err *err)
@@ -382,10 +431,9 @@ es_status es_expert_engine_run(es_expert_engine *engine, const es_ffn *ffns, siz
     }
     engine->h_row_bytes = h_bytes(engine->options.row_format, widest);
     atomic_store(&engine->failed_pair, SIZE_MAX);
-    es_pool_run(engine->options.pool, items, compute_h, engine);
+    run_units(engine, items, compute_h);
     status = report_failure(engine, batch, err);
     if (status != ES_OK || items == 0) return status;
-    es_pool_run(engine->options.pool, es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS), compute_sums,
-                engine);
+    run_units(engine, es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS), compute_sums);
     return report_failure(engine, batch, err);
 }
