@@ -77,8 +77,8 @@ static inline VECTOR_INLINE void prefetch_block(es_format format, int panels, co
     }
 }
 
-/* sum += w * four inputs. The broadcast belongs to the instruction, once for each panel: compilers would keep it in
- * a register for both, which costs an instruction more and runs slower. */
+/* sum += w * four inputs. The broadcast belongs to the instruction, once for each panel: compilers would keep
+ * it in a register for both, which costs an instruction more and runs slower. */
 static inline VECTOR_INLINE __m512i dot_4(__m512i sum, __m512i w, const int8_t *q)
 {
     typedef int8_t four[4];
@@ -96,7 +96,10 @@ static inline VECTOR_INLINE void dot_groups(es_format format, int panels, int ro
         for (int k = 0; k < panels; k++)
             w[k] = codes != NULL ? codes->w[b][g][k] : unpack_group(format, s->data[k], &s->at, b, g);
         for (int k = 0; k < panels; k++)
-            for (int r = 0; r < rows; r++) sum[r][k] = dot_4(sum[r][k], w[k], x[r][index].q + 4 * g);
+            for (int r = 0; r < rows; r++)
+                sum[r][k] = rows == 1
+                                ? _mm512_dpbusd_epi32(sum[r][k], w[k], broadcast_4(x[r][index].q + 4 * g))
+                                : dot_4(sum[r][k], w[k], x[r][index].q + 4 * g);
     }
 }
 
@@ -160,8 +163,7 @@ static inline VECTOR_INLINE void add_k_block(es_format format, int panels, int r
     }
     for (int r = 0; r < rows; r++) {
         __m512 d = _mm512_set1_ps(x[r][index].d);
-        for (int k = 0; k < panels; k++)
-            part[r][k] = _mm512_fmadd_ps(value[r][k], d, part[r][k]);
+        for (int k = 0; k < panels; k++) part[r][k] = _mm512_fmadd_ps(value[r][k], d, part[r][k]);
     }
 }
 
@@ -239,8 +241,11 @@ static inline VECTOR_INLINE void add_rows(es_format format, int panels, const su
         return;
     }
     if (count >= ROWS_AT_ONCE) unpack_super(format, s, n, codes);
-    for (; t + 8 <= count; t += 8) add_super(format, 2, 8, s, codes, n, x + t, index, acc + t);
-    if ((count & 4) != 0) {
+    for (; t + 8 <= count && format != ES_FORMAT_Q6_K; t += 8)
+        add_super(format, 2, 8, s, codes, n, x + t, index, acc + t);
+    for (; t + 4 <= count && format == ES_FORMAT_Q6_K && count >= 8; t += 4)
+        add_super(format, 2, 4, s, codes, n, x + t, index, acc + t);
+    if ((count & 4) != 0 && t + 4 <= count) {
         add_super(format, 2, 4, s, NULL, n, x + t, index, acc + t);
         t += 4;
     }
@@ -290,8 +295,8 @@ static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix 
             }
             for (size_t r = 0; r < some; r++)
                 for (int k = 0; k < (rest <= ES_PANEL_ROWS ? 1 : 2); k++)
-                    _mm512_mask_storeu_ps(out + (t + r) * out_stride + done + (size_t)k * ES_PANEL_ROWS, mask[k],
-                                          acc[r][k]);
+                    _mm512_mask_storeu_ps(out + (t + r) * out_stride + done + (size_t)k * ES_PANEL_ROWS,
+                                          mask[k], acc[r][k]);
         }
     }
 }
