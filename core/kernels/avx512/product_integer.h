@@ -8,7 +8,7 @@
 #include "kernels/panel.h"
 #include "kernels/ref/set.h"
 
-enum { TILE_ROWS = 64, GROUPS = 8, ROWS_AT_ONCE = 8, PREFETCH_BYTES = 4096 };
+enum { TILE_ROWS = 64, GROUPS = 8, ROWS_AT_ONCE = 8, PREFETCH_BYTES = 4096, PREFETCH_BLOCKS = 4 };
 
 /* 1.5 * 2^23: added to an integer below 2^22, it makes that integer's bits those of a float. */
 #define MAGIC 0x1.8p23f
@@ -197,10 +197,10 @@ static inline VECTOR_INLINE void close_super(es_format format, int panels, int r
 }
 
 /* acc += a super-block of n 32-blocks for rows [0, rows), a constant. x[r][index] is its first block; codes
- * are NULL where they are unpacked on the way. */
+ * are NULL where they are unpacked on the way; weights_ahead: no other rows asked for the next ones. */
 static inline VECTOR_INLINE void add_super(es_format format, int panels, int rows, const super_view *s,
-                                           const super_codes *codes, size_t n, const es_q8_block *const *x,
-                                           size_t index, row_values *acc)
+                                           const super_codes *codes, bool weights_ahead, size_t n,
+                                           const es_q8_block *const *x, size_t index, row_values *acc)
 {
     row_values part[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
     for (int r = 0; r < rows; r++)
@@ -209,7 +209,10 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
             part[r][k] = _mm512_setzero_ps();
         }
     for (size_t b = 0; b < n; b++) {
-        if (codes == NULL) prefetch_block(format, panels, s, b);
+        if (weights_ahead) prefetch_block(format, panels, s, b);
+        /* Rows are more than the first cache holds, and weights pass through it. */
+        for (int r = 0; r < rows && rows > 1; r++)
+            _mm_prefetch((const char *)(x[r] + index + b + PREFETCH_BLOCKS), _MM_HINT_T0);
         if (!panel_is_k(format))
             add_block(format, panels, rows, s, codes, b, x, index + b, sum);
         else
@@ -237,23 +240,28 @@ static inline VECTOR_INLINE void add_rows(es_format format, int panels, const su
 {
     size_t t = 0;
     if (panels == 1) {
-        for (; t < count; t++) add_super(format, 1, 1, s, NULL, n, x + t, index, acc + t);
+        for (; t < count; t++) add_super(format, 1, 1, s, NULL, true, n, x + t, index, acc + t);
         return;
     }
-    if (count >= ROWS_AT_ONCE) unpack_super(format, s, n, codes);
-    for (; t + 8 <= count && format != ES_FORMAT_Q6_K; t += 8)
-        add_super(format, 2, 8, s, codes, n, x + t, index, acc + t);
-    for (; t + 4 <= count && format == ES_FORMAT_Q6_K && count >= 8; t += 4)
-        add_super(format, 2, 4, s, codes, n, x + t, index, acc + t);
-    if ((count & 4) != 0 && t + 4 <= count) {
-        add_super(format, 2, 4, s, NULL, n, x + t, index, acc + t);
+    bool plain = format == ES_FORMAT_Q8_0;
+    if (count >= ROWS_AT_ONCE && !plain) unpack_super(format, s, n, codes);
+    for (; t + 8 <= count && plain; t += 8)
+        add_super(format, 2, 8, s, NULL, t == 0, n, x + t, index, acc + t);
+    for (; t + 8 <= count && !plain && format != ES_FORMAT_Q6_K; t += 8)
+        add_super(format, 2, 8, s, codes, false, n, x + t, index, acc + t);
+    /* Two sums for each panel and row. */
+    for (; t + 4 <= count && format == ES_FORMAT_Q6_K && count >= ROWS_AT_ONCE; t += 4)
+        add_super(format, 2, 4, s, codes, false, n, x + t, index, acc + t);
+    bool ahead = t == 0;
+    if (t + 4 <= count) {
+        add_super(format, 2, 4, s, NULL, ahead, n, x + t, index, acc + t);
         t += 4;
     }
-    if ((count & 2) != 0) {
-        add_super(format, 2, 2, s, NULL, n, x + t, index, acc + t);
+    if (t + 2 <= count) {
+        add_super(format, 2, 2, s, NULL, ahead, n, x + t, index, acc + t);
         t += 2;
     }
-    if ((count & 1) != 0) add_super(format, 2, 1, s, NULL, n, x + t, index, acc + t);
+    if (t < count) add_super(format, 2, 1, s, NULL, ahead, n, x + t, index, acc + t);
 }
 
 /* The super-block of columns [c, c + 256) of the panels at panel. */
