@@ -123,3 +123,8 @@ int cli_swarm_process_id(const cli_swarm *swarm, size_t node)
 {
     return es_process_id(swarm->nodes.item[node]);
 }
+
+es_status cli_swarm_check(const cli_swarm *swarm, size_t node, es_err *err)
+{
+    return es_process_check(swarm->nodes.item[node], err);
+}

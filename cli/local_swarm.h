@@ -21,4 +21,7 @@ es_option_list cli_swarm_endpoints(const cli_swarm *swarm);
 /* Node i's process id, for people to see. */
 int cli_swarm_process_id(const cli_swarm *swarm, size_t node);
 
+/* ES_OK while node i runs; ES_UNAVAILABLE says how it ended. */
+es_status cli_swarm_check(const cli_swarm *swarm, size_t node, es_err *err);
+
 #endif

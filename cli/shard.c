@@ -2,7 +2,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/placement_file.h"
-#include "essaim/placement.h"
+#include "essaim/kernels.h"
 #include "weights/shard_cut.h"
 #include "weights/shard_folder.h"
 
@@ -57,30 +57,6 @@ static es_status verify(const shard_values *v, es_err *err)
     return status;
 }
 
-/* Marks whose every expert is; yours to free. */
-static es_status make_owner(const shard_values *v, const es_shape *shape, size_t *ret_nodes,
-                            uint16_t **ret_owner, es_err *err)
-{
-    size_t all = shape->layers * shape->experts;
-    *ret_nodes = v->nodes;
-    uint16_t *owner = *ret_owner = calloc(all + 1, sizeof *owner);
-    uint8_t *held = calloc(all + 1, 1);
-    es_status status = owner == NULL || held == NULL ? es_err_set(err, ES_NO_MEMORY, "placement") : ES_OK;
-    if (status == ES_OK && v->placement != NULL) {
-        status = cli_placement_read(v->placement, shape, ret_nodes, owner, err);
-    } else if (status == ES_OK && shape->experts == 0) {
-        *ret_nodes = 0;
-    } else if (status == ES_OK) {
-        for (size_t n = 0; n < v->nodes && status == ES_OK; n++) {
-            status = es_placement_part(shape, n, v->nodes, held, err);
-            for (size_t i = 0; i < all; i++)
-                if (held[i] != 0) owner[i] = (uint16_t)n;
-        }
-    }
-    free(held);
-    return status;
-}
-
 static void print_errors(const es_weight_error *errors, size_t units_kept)
 {
     bool any = false;
@@ -109,27 +85,32 @@ static void print_result(const shard_values *v, size_t nodes, const es_cut_resul
 static es_status cut(const shard_values *v, es_pool *pool, es_err *err)
 {
     es_model_source *source = NULL;
-    uint16_t *owner = NULL;
+    cli_shares shares = {0};
     es_cut_result result;
     es_progress progress;
     if (es_shards_is_path(v->model))
         return es_err_set(err, ES_UNSUPPORTED, "%s: cut already: cut its source again", v->model);
-    es_status status = es_model_source_open(v->model, FORMAT_OF[v->format], pool, &source, err);
+    const es_kernels *kernels;
+    es_status status = es_kernels_select(NULL, &kernels, err);
+    if (status == ES_OK)
+        status = es_model_source_open(v->model, FORMAT_OF[v->format], kernels, pool, &source, err);
     if (status != ES_OK) return status;
     const es_cut_source *base = es_model_source_get(source);
     es_cut_options options = {.out = v->out,
                               .pool = pool,
                               .progress = v->quiet ? NULL : es_progress_update,
                               .progress_context = &progress};
-    status = make_owner(v, &base->shape, &options.nodes, &owner, err);
-    options.owner = owner;
+    status = v->placement != NULL ? cli_shares_read(v->placement, &base->shape, &shares, err)
+                                  : cli_shares_equal(&base->shape, v->nodes, &shares, err);
+    options.nodes = shares.nodes;
+    options.shares = shares.shares;
     es_progress_init(&progress, "cutting", NULL);
     if (status == ES_OK) status = es_cut(base, &options, &result, err);
     es_progress_finish(&progress);
     if (status == ES_OK) status = es_cut_texts(v->model, &base->shape, v->out, err);
     if (status == ES_OK) print_result(v, options.nodes, &result);
     if (status == ES_OK) print_errors(es_model_source_errors(source), result.units_kept);
-    free(owner);
+    cli_shares_fini(&shares);
     es_model_source_close(&source);
     return status;
 }
@@ -169,7 +150,9 @@ static const es_option OPTIONS[] = {
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
      .at = offsetof(shard_values, placement),
-     .help = "expert shards with the shares of a JSON file: {\"shares\": [2, 1, 1]}"},
+     .help = "expert shards as a JSON file says: {\"shares\": [2, 1, 1]}, or {\"slices\": 4}: a slice of "
+             "every expert for "
+             "each node"},
     {.name = "--format",
      .kind = ES_OPTION_CHOICE,
      .at = offsetof(shard_values, format),

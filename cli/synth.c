@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "cli/commands.h"
-#include "essaim/placement.h"
+#include "cli/placement_file.h"
 #include "weights/json.h"
 #include "weights/shape.h"
 #include "weights/shard.h"
@@ -52,25 +52,17 @@ static es_status write_config(const char *dir, const char *config, size_t bytes,
 static es_status write_shards(const synth_values *v, es_synth *synth, es_progress *progress, es_err *err)
 {
     const es_shape *s = &synth->base.shape;
-    size_t all = s->layers * s->experts;
-    uint16_t *owner = calloc(all + 1, sizeof *owner);
-    uint8_t *held = calloc(all + 1, 1);
-    es_status status = owner == NULL || held == NULL ? es_err_set(err, ES_NO_MEMORY, "placement") : ES_OK;
-    for (size_t n = 0; s->experts > 0 && n < v->nodes && status == ES_OK; n++) {
-        status = es_placement_part(s, n, v->nodes, held, err);
-        for (size_t i = 0; i < all; i++)
-            if (held[i] != 0) owner[i] = (uint16_t)n;
-    }
+    cli_shares shares;
+    es_status status = cli_shares_equal(s, v->nodes, &shares, err);
     const es_cut_options options = {.out = v->out,
-                                    .nodes = s->experts > 0 ? v->nodes : 0,
-                                    .owner = owner,
+                                    .nodes = shares.nodes,
+                                    .shares = shares.shares,
                                     .pool = synth->pool,
                                     .progress = v->quiet ? NULL : es_progress_update,
                                     .progress_context = progress};
     es_cut_result result;
     if (status == ES_OK) status = es_cut(&synth->base, &options, &result, err);
-    free(owner);
-    free(held);
+    cli_shares_fini(&shares);
     return status;
 }
 

@@ -1,5 +1,5 @@
-/* essaim up: a coordinator and its expert nodes on this machine, each a process of its own, and a
- * conversation with them. */
+/* essaim up: a coordinator and its expert nodes on this machine, each a process of its own, serving until it
+ * is stopped, or answering one question. */
 #include "base/clock.h"
 #include "base/line_reader.h"
 #include "base/process.h"
@@ -8,17 +8,28 @@
 #include "cli/commands.h"
 #include "cli/local_swarm.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATH_BYTES_MAX = 4096, EVENT_MAX_BYTES = 16 * 1024 * 1024, STOP_GRACE_MS = 2000 };
+/* A server that is told to stop lets its answers end first. */
+enum {
+    PATH_BYTES_MAX = 4096,
+    EVENT_MAX_BYTES = 16 * 1024 * 1024,
+    STOP_GRACE_MS = 2000,
+    DRAIN_GRACE_MS = 310000,
+    LOOK_MS = 500
+};
 
 typedef struct up_values {
     const char *model;
-    size_t experts;
+    size_t experts, port;
     const char *once;
     bool quiet;
     cli_sampling_options sampling;
@@ -142,46 +153,134 @@ static es_status ask_program(cli_asker *base, const json_t *messages, es_chat_te
     return status;
 }
 
-/* Starts essaim-coordinator on the swarm's nodes and waits until it has loaded. */
-static es_status start_coordinator(program_asker *asker, const up_values *values, const cli_swarm *swarm,
-                                   es_err *err)
+/* Starts essaim-coordinator on the swarm's nodes, with more words at its end, and waits for its ready line.
+ */
+static es_status start_coordinator(const up_values *values, const cli_swarm *swarm,
+                                   es_process_options options, const char *const *more,
+                                   char line[ES_PROCESS_LINE_MAX], es_process **ret_process, es_err *err)
 {
     char program[PATH_BYTES_MAX];
     es_status status = es_process_sibling("essaim-coordinator", program, sizeof program, err);
     if (status != ES_OK) return status;
     es_option_list nodes = cli_swarm_endpoints(swarm);
-    const char *argv[2 * CLI_SWARM_MAX + 8] = {program, "--model", values->model};
-    size_t argc = 3;
+    /* Nobody starts a node of this swarm again: there is not much to wait for. */
+    const char *argv[2 * CLI_SWARM_MAX + 16] = {program, "--model", values->model, "--wait-for-nodes", "1"};
+    size_t argc = 5;
     for (size_t i = 0; i < nodes.count; i++) {
         argv[argc++] = "--node";
         argv[argc++] = nodes.item[i];
     }
+    while (*more != NULL) argv[argc++] = *more++;
     argv[argc] = NULL;
-    *asker = (program_asker){.base = {ask_program}, .sampling = values->sampling};
-    const es_process_options options = {.argv = argv, .ready = true, .pipe_stdin = true, .pipe_stdout = true};
-    status = es_process_start(&options, &asker->process, err);
+    options.argv = argv;
+    options.ready = true;
+    status = es_process_start(&options, ret_process, err);
     if (status != ES_OK) return status;
-    es_line_reader_init(&asker->reader, es_process_stdout(asker->process), EVENT_MAX_BYTES);
-    char line[ES_PROCESS_LINE_MAX];
-    status = es_process_wait_ready(asker->process, es_clock_now_ns() + READY_DEADLINE_NS, es_signals_fd(),
-                                   line, err);
-    if (status != ES_OK) return status;
-    json_t *ready = NULL; /* the first line says so once more */
-    bool passed_on = true;
-    status = next_event(asker, &passed_on, &ready, err);
-    json_decref(ready);
-    return status;
+    return es_process_wait_ready(*ret_process, es_clock_now_ns() + READY_DEADLINE_NS, es_signals_fd(), line,
+                                 err);
 }
 
-static void tell_processes(const up_values *values, const cli_swarm *swarm, const program_asker *asker)
+static void tell_processes(const up_values *values, const cli_swarm *swarm, const es_process *coordinator)
 {
+    if (values->quiet) return;
     es_option_list nodes = cli_swarm_endpoints(swarm);
     fprintf(stderr, "%s on this machine:\n", values->model);
     fprintf(stderr, "  coordinator     process %d: attention, routing, shared expert, KV cache\n",
-            es_process_id(asker->process));
+            es_process_id(coordinator));
     for (size_t i = 0; i < nodes.count; i++)
         fprintf(stderr, "  expert node n%zu  process %d: part %zu of %zu of the experts, %s\n", i + 1,
                 cli_swarm_process_id(swarm, i), i + 1, nodes.count, nodes.item[i]);
+}
+
+static es_status answer_once(const up_values *values, const cli_swarm *swarm, es_err *err)
+{
+    static const char *const LINES[] = {"--lines", NULL};
+    char line[ES_PROCESS_LINE_MAX];
+    program_asker asker = {.base = {ask_program}, .sampling = values->sampling};
+    const es_process_options pipes = {.pipe_stdin = true, .pipe_stdout = true};
+    es_status status = start_coordinator(values, swarm, pipes, LINES, line, &asker.process, err);
+    if (status == ES_OK) {
+        es_line_reader_init(&asker.reader, es_process_stdout(asker.process), EVENT_MAX_BYTES);
+        json_t *ready = NULL; /* its first line says so once more */
+        bool passed_on = true;
+        status = next_event(&asker, &passed_on, &ready, err);
+        json_decref(ready);
+    }
+    if (status == ES_OK) tell_processes(values, swarm, asker.process);
+    if (status == ES_OK) status = cli_ask_once(&asker.base, values->once, stdout, values->quiet, err);
+    es_process_stop(&asker.process, STOP_GRACE_MS);
+    es_line_reader_fini(&asker.reader);
+    return status;
+}
+
+/* Said before anything is loaded: the coordinator would only find out then. */
+static es_status check_port(size_t port, es_err *err)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons((uint16_t)port),
+                                        .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    if (fd < 0) return es_err_set(err, ES_IO, "socket: %s", strerror(errno));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool bound = bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0;
+    int cause = errno;
+    close(fd);
+    if (bound) return ES_OK;
+    if (cause == EADDRINUSE)
+        return es_err_set(err, ES_IO, "port %zu is taken by another program; choose one with --port", port);
+    return es_err_set(err, ES_IO, "port %zu: %s", port, strerror(cause));
+}
+
+static void tell_how_to_ask(const char *ready_line)
+{
+    static const char KEY[] = "url=";
+    const char *url = strstr(ready_line, KEY);
+    url = url != NULL ? url + sizeof KEY - 1 : "";
+    printf(
+        "%s is a chat; Ctrl-C ends it. The same from a shell:\n\n"
+        "curl %s/v1/chat/completions -H 'Content-Type: application/json' -d "
+        "'{\"model\": \"deepseek-reasoner\", \"messages\": [{\"role\": \"user\", \"content\": \"Add 15 and "
+        "27.\"}]}'\n\n",
+        url, url);
+    fflush(stdout);
+}
+
+/* Until a signal comes or the coordinator ends. A node that ends is told once: the coordinator deals with it.
+ */
+static es_status watch_processes(const cli_swarm *swarm, es_process *coordinator, es_err *err)
+{
+    bool told[CLI_SWARM_MAX] = {false};
+    while (!es_signals_stop_asked()) {
+        struct pollfd fd = {es_signals_fd(), POLLIN, 0};
+        poll(&fd, 1, LOOK_MS);
+        es_status status = es_process_check(coordinator, err);
+        if (status != ES_OK) return status;
+        for (size_t i = 0; i < cli_swarm_endpoints(swarm).count; i++) {
+            es_err ended;
+            if (told[i] || cli_swarm_check(swarm, i, &ended) == ES_OK) continue;
+            fprintf(stderr, "essaim up: node n%zu: %s\n", i + 1, ended.text);
+            told[i] = true;
+        }
+    }
+    return ES_OK;
+}
+
+static es_status serve(const up_values *values, const cli_swarm *swarm, es_err *err)
+{
+    char listen_at[32], line[ES_PROCESS_LINE_MAX];
+    snprintf(listen_at, sizeof listen_at, "127.0.0.1:%zu", values->port);
+    const char *const more[] = {"--listen", listen_at, values->quiet ? "--quiet" : NULL, NULL};
+    es_process *coordinator = NULL;
+    es_status status =
+        start_coordinator(values, swarm, (es_process_options){0}, more, line, &coordinator, err);
+    bool served = status == ES_OK;
+    if (served) {
+        tell_processes(values, swarm, coordinator);
+        tell_how_to_ask(line);
+        status = watch_processes(swarm, coordinator, err);
+    }
+    es_process_stop(&coordinator, served ? DRAIN_GRACE_MS : STOP_GRACE_MS);
+    return status;
 }
 
 static es_status check(const void *values, es_err *err)
@@ -193,18 +292,11 @@ static es_status run(const void *arg, es_err *err)
 {
     const up_values *values = arg;
     cli_swarm *swarm = NULL;
-    program_asker asker = {0};
     es_status status = es_signals_start(err);
+    if (status == ES_OK && values->once == NULL) status = check_port(values->port, err);
+    if (status == ES_OK) status = cli_swarm_start(values->model, values->experts, NULL, &swarm, err);
     if (status != ES_OK) return status;
-    status = cli_swarm_start(values->model, values->experts, NULL, &swarm, err);
-    if (status == ES_OK) status = start_coordinator(&asker, values, swarm, err);
-    if (status == ES_OK && !values->quiet) tell_processes(values, swarm, &asker);
-    if (status == ES_OK && values->once != NULL)
-        status = cli_ask_once(&asker.base, values->once, stdout, values->quiet, err);
-    if (status == ES_OK && values->once == NULL)
-        status = cli_converse(&asker.base, stdout, values->quiet, err);
-    es_process_stop(&asker.process, STOP_GRACE_MS);
-    es_line_reader_fini(&asker.reader);
+    status = values->once != NULL ? answer_once(values, swarm, err) : serve(values, swarm, err);
     cli_swarm_stop(&swarm);
     return status;
 }
@@ -224,35 +316,42 @@ static const es_option OPTIONS[] = {
      .max = CLI_SWARM_MAX,
      .initial = "4",
      .help = "expert nodes to start"},
+    {.name = "--port",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(up_values, port),
+     .max = 65535,
+     .initial = "8080",
+     .help = "where it serves on this machine; 0 is any free one"},
     {.name = "--once",
      .kind = ES_OPTION_TEXT,
      .argument = "QUESTION",
      .at = offsetof(up_values, once),
-     .help = "print the reasoning and the answer to this question, and end"},
+     .help = "do not serve: print the reasoning and the answer to this question, and end"},
     {.name = "--quiet",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(up_values, quiet),
-     .help = "no remarks on stderr"},
+     .help = "no remarks and no line for each request on stderr"},
 };
 
 static const es_option_set SETS[] = {
     {.heading = "Swarm", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
-    {.heading = "Sampling",
+    {.heading = "Sampling of --once",
      .options = CLI_SAMPLING_OPTIONS,
      .count = CLI_SAMPLING_OPTION_COUNT,
      .at = offsetof(up_values, sampling)},
 };
 
 static const es_example EXAMPLES[] = {
-    {"essaim up", "a conversation with models/tiny-r1 over four expert nodes"},
+    {"essaim up", "serves models/tiny-r1 over four expert nodes at http://127.0.0.1:8080"},
     {"essaim up --once \"Add 15 and 27.\"", "one answer, and nothing left running"},
 };
 
 const es_command CLI_UP = {
     .name = "up",
-    .summary = "start a coordinator and expert nodes on this machine and talk to them",
+    .summary = "start a coordinator and expert nodes on this machine and serve",
     .about = "Every part is a process of its own on loopback, as on a LAN. They all end when this command "
-             "does, however it ends.",
+             "does, however it ends. 'essaim chat' is a conversation at the terminal.",
     .sets = SETS,
     .set_count = sizeof SETS / sizeof SETS[0],
     .examples = EXAMPLES,

@@ -1,20 +1,21 @@
 /* essaim-expert-node: holds a share of a model's routed experts and computes them for coordinators. */
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/pool.h"
 #include "base/process.h"
 #include "base/program.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "base/size.h"
 #include "net/control.h"
+#include "read_test.h"
 #include "service/service.h"
-#include "weights/shard_folder.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -22,8 +23,9 @@ enum { ROWS_ANY, ROWS_Q8, ROWS_F32 };
 static const char *const ROWS[] = {"any", "q8", "f32", NULL};
 
 typedef struct values {
-    const char *model_dir, *shard;
-    const char *listen, *part, *name, *isa, *keys, *allow;
+    const char *model_dir;
+    const char *listen, *part, *name, *memory, *isa, *keys, *allow;
+    es_option_list shards;
     size_t data_port, threads, ready_fd;
     int rows;
     bool part_given, lock_memory, huge_pages, die_with_parent, verbose;
@@ -38,16 +40,23 @@ static const es_option OPTIONS[] = {
          "a checkpoint folder as published (config.json, *.safetensors), a GGUF file or a folder of shards"},
     {.name = "--part",
      .kind = ES_OPTION_TEXT,
-     .argument = "I/N",
+     .argument = "I/N|none",
      .initial = "1/1",
      .at = offsetof(values, part),
      .given_at = offsetof(values, part_given),
-     .help = "hold the I-th of N equal shares of every layer's experts, counted from 1"},
+     .help =
+         "hold the I-th of N equal shares of every layer's experts, counted from 1; none: wait to be told"},
     {.name = "--shard",
+     .kind = ES_OPTION_LIST,
+     .argument = "FILE|DIR",
+     .at = offsetof(values, shards),
+     .help = "instead of --model: map this expert shard, or all of a folder's, and compute from them"},
+    {.name = "--memory",
      .kind = ES_OPTION_TEXT,
-     .argument = "FILE",
-     .at = offsetof(values, shard),
-     .help = "instead of --model: map this expert shard and compute from it"},
+     .argument = "SIZE",
+     .fallback = "what is available",
+     .at = offsetof(values, memory),
+     .help = "hold no more weights than this, for example 24G"},
     {.name = "--lock-memory",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(values, lock_memory),
@@ -72,7 +81,7 @@ static const es_option OPTIONS[] = {
     {.name = "--name",
      .kind = ES_OPTION_TEXT,
      .argument = "NAME",
-     .initial = "node",
+     .fallback = "the machine's",
      .at = offsetof(values, name),
      .help = "what coordinators call this node"},
     {.name = "--threads",
@@ -137,15 +146,21 @@ static es_status check_values(const void *given, es_err *err)
 {
     const values *v = given;
     size_t part, parts;
+    uint64_t bytes;
     es_endpoint listen;
-    if (!es_name_valid(v->name))
+    if (v->name != NULL && !es_name_valid(v->name))
         return es_err_set(err, ES_INVALID, "--name \"%s\": 1 to %d letters, digits, '.', '_' or '-'", v->name,
                           ES_NAME_MAX);
-    if ((v->model_dir != NULL) == (v->shard != NULL))
+    if ((v->model_dir != NULL) == (v->shards.count > 0))
         return es_err_set(err, ES_INVALID, "give --model or --shard, one of the two");
-    if (v->shard != NULL && v->part_given)
-        return es_err_set(err, ES_INVALID, "--part goes with --model: a shard is used whole");
-    es_status status = es_placement_parse_part(v->part, &part, &parts, err);
+    bool none = strcmp(v->part, "none") == 0;
+    if (v->shards.count > 0 && v->part_given && !none)
+        return es_err_set(err, ES_INVALID, "--part I/N goes with --model: a shard is used whole");
+    es_status status = none ? ES_OK : es_placement_parse_part(v->part, &part, &parts, err);
+    if (status == ES_OK && v->memory != NULL) {
+        status = es_machine_parse_bytes(v->memory, &bytes, err);
+        if (status != ES_OK) es_err_prefix(err, "--memory");
+    }
     if (status == ES_OK) status = es_endpoint_parse_bind(v->listen, &listen, err);
     if (status == ES_OK && v->keys != NULL && v->allow == NULL)
         status = es_err_set(err, ES_INVALID, "--keys without --allow FILE: nobody could connect");
@@ -157,31 +172,48 @@ static es_status check_values(const void *given, es_err *err)
 
 /* Everything the node is made of, in the order it is made. */
 typedef struct node {
+    const values *values;
+    char name[ES_NAME_MAX + 1];
     bool ready; /* said so */
     es_keys keys;
     es_allow_list *allowed;
-    es_shape shape;
-    uint8_t *held; /* [layers][experts] */
+    es_expert_store *store;
+    es_loader *loader;
     es_service *service;
-    es_model *model;
     es_pool *pool;
     const es_kernels *kernels;
+    es_progress progress;
 } node;
 
-static const char *model_path(const values *v)
+/* The machine's name as far as names may look, or "node". */
+static void name_node(const values *v, node *n)
 {
-    return v->shard != NULL ? v->shard : v->model_dir;
+    char host[ES_NAME_MAX + 1] = "";
+    if (v->name == NULL && gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+    host[strcspn(host, ".")] = '\0';
+    snprintf(n->name, sizeof n->name, "%s", v->name != NULL ? v->name : es_name_valid(host) ? host : "node");
+}
+
+static es_status open_store(const values *v, node *n, es_err *err)
+{
+    const es_expert_store_options options = {.paths = v->shards.count > 0 ? v->shards.item : &v->model_dir,
+                                             .path_count = es_size_max(v->shards.count, 1),
+                                             .huge_pages = v->huge_pages,
+                                             .lock_memory = v->lock_memory};
+    es_status status = es_expert_store_open(&options, &n->store, err);
+    if (status == ES_OK && es_expert_store_shape(n->store)->experts == 0)
+        status = es_err_set(err, ES_INVALID, "%s: a model without routed experts needs no expert node",
+                            options.paths[0]);
+    return status;
 }
 
 /* Sockets come before weights: a port in use is told at once, not after minutes of loading. */
 static es_status open_sockets(const values *v, node *n, es_err *err)
 {
-    es_service_options options = {.name = v->name, .shape = &n->shape, .data_port = (uint16_t)v->data_port};
-    es_status status = es_model_shape(model_path(v), &n->shape, err);
-    if (status == ES_OK && n->shape.experts == 0)
-        status = es_err_set(err, ES_INVALID, "%s: a model without routed experts needs no expert node",
-                            model_path(v));
-    if (status == ES_OK && v->keys != NULL) {
+    es_service_options options = {
+        .name = n->name, .shape = es_expert_store_shape(n->store), .data_port = (uint16_t)v->data_port};
+    es_status status = ES_OK;
+    if (v->keys != NULL) {
         status = es_keys_load(v->keys, &n->keys, err);
         if (status == ES_OK) status = es_allow_list_load(v->allow, &n->allowed, err);
         options.keys = &n->keys;
@@ -192,76 +224,84 @@ static es_status open_sockets(const values *v, node *n, es_err *err)
     return status;
 }
 
-static es_status open_shard(const values *v, node *n, es_err *err)
+static es_status load_part(const values *v, node *n, es_err *err)
 {
-    const es_model_parts wanted = {.all_experts = true, .huge_pages = v->huge_pages};
-    es_status status = es_model_open(v->shard, &wanted, NULL, NULL, &n->model, err);
-    if (status != ES_OK) return status;
-    for (size_t l = 0; l < n->shape.layers; l++) {
-        const es_ffn *experts = n->model->layers[l].experts;
-        for (size_t e = 0; experts != NULL && e < n->shape.experts; e++)
-            n->held[l * n->shape.experts + e] = experts[e].gate.data != NULL;
-    }
-    return ES_OK;
-}
-
-static es_status open_part(const values *v, node *n, es_err *err)
-{
+    const es_shape *shape = es_expert_store_shape(n->store);
     size_t part, parts;
-    es_status status = es_placement_parse_part(v->part, &part, &parts, err);
-    if (status == ES_OK) status = es_placement_part(&n->shape, part, parts, n->held, err);
-    if (status != ES_OK) return status;
-    char what[128];
-    snprintf(what, sizeof what, "loading experts %s", v->part);
-    es_progress progress;
-    es_progress_init(&progress, what, NULL);
-    es_model_parts wanted = {.experts = n->held, .huge_pages = v->huge_pages};
-    bool alone =
-        !v->die_with_parent && v->ready_fd == STDOUT_FILENO; /* whoever started us shows his own progress */
-    status =
-        es_model_open(v->model_dir, &wanted, alone ? es_progress_update : NULL, &progress, &n->model, err);
-    es_progress_finish(&progress);
+    es_units_change change = {.epoch = 0};
+    uint8_t *held = calloc(shape->layers, shape->experts);
+    es_units *units = calloc(shape->layers, sizeof *units); /* a part is one range of each layer */
+    es_status status = held == NULL || units == NULL ? es_err_set(err, ES_NO_MEMORY, "placement") : ES_OK;
+    if (status == ES_OK) status = es_placement_parse_part(v->part, &part, &parts, err);
+    if (status == ES_OK) status = es_placement_part(shape, part, parts, held, err);
+    if (status == ES_OK)
+        status = es_placement_units(shape, held, units, shape->layers, &change.unit_count, err);
+    change.units = units;
+    if (status == ES_OK) status = es_loader_change(n->loader, &change, true, err);
+    free(held);
+    free(units);
     return status;
 }
 
-static es_status open_model(const values *v, node *n, es_err *err)
+static es_status start_loading(const values *v, node *n, es_err *err)
 {
-    n->held = calloc(n->shape.layers, n->shape.experts);
-    if (n->held == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
-    es_status status = v->shard != NULL ? open_shard(v, n, err) : open_part(v, n, err);
-    if (status == ES_OK && v->lock_memory && mlockall(MCL_CURRENT) != 0)
-        status = es_err_set(err, ES_NO_MEMORY, "--lock-memory: %s (see ulimit -l)", strerror(errno));
-    return status;
+    es_loader_options options = {.store = n->store, .meminfo = ES_MEMINFO_PATH};
+    es_status status =
+        v->memory == NULL ? ES_OK : es_machine_parse_bytes(v->memory, &options.memory_bytes_max, err);
+    if (status == ES_OK) status = es_loader_create(&options, &n->loader, err);
+    if (status != ES_OK || strcmp(v->part, "none") == 0) return status;
+    return v->shards.count > 0 ? es_loader_load_all(n->loader, err) : load_part(v, n, err);
 }
 
-static es_status say_ready(const values *v, const node *n, es_err *err)
+static size_t experts_held(const node *n)
 {
+    const es_shape *shape = es_expert_store_shape(n->store);
+    const uint32_t *first = es_loader_holding(n->loader)->first;
+    size_t experts = 0;
+    for (size_t x = 0; x < shape->layers * shape->experts; x++) experts += first[x + 1] > first[x];
+    return experts;
+}
+
+static es_status say_ready(void *context, es_err *err)
+{
+    node *n = context;
     char control[ES_ENDPOINT_TEXT_MAX], data[ES_ENDPOINT_TEXT_MAX], line[ES_PROCESS_LINE_MAX - 1];
+    es_progress_finish(&n->progress);
+    n->ready = true;
     es_endpoint at = es_service_control_endpoint(n->service);
     es_endpoint_format(&at, control);
     at = es_service_data_endpoint(n->service);
     es_endpoint_format(&at, data);
-    size_t experts = 0;
-    for (size_t i = 0; i < n->shape.layers * n->shape.experts; i++) experts += n->held[i] != 0;
-    snprintf(line, sizeof line, "ready control=%s data=%s name=%s experts=%zu", control, data, v->name,
-             experts);
-    if (v->ready_fd != STDOUT_FILENO) return es_process_say_ready((int)v->ready_fd, line, err);
+    snprintf(line, sizeof line, "ready control=%s data=%s name=%s experts=%zu", control, data, n->name,
+             experts_held(n));
+    int fd = (int)n->values->ready_fd;
+    if (fd != STDOUT_FILENO) return es_process_say_ready(fd, line, err);
     if (puts(line) < 0 || fflush(stdout) != 0) return es_err_set(err, ES_IO, "standard output is closed");
     return ES_OK;
 }
 
 static es_status serve(const values *v, node *n, es_err *err)
 {
-    es_service_work work = {.model = n->model, .held = n->held, .kernels = n->kernels};
+    char what[128];
+    snprintf(what, sizeof what, "loading experts %s", v->shards.count > 0 ? "of shards" : v->part);
+    es_progress_init(&n->progress, what, NULL);
+    /* whoever started us shows his own progress */
+    bool alone = !v->die_with_parent && v->ready_fd == STDOUT_FILENO;
+    es_service_work work = {.loader = n->loader,
+                            .fingerprint = es_expert_store_fingerprint(n->store),
+                            .kernels = n->kernels,
+                            .pool = n->pool,
+                            .read_bytes_per_s = es_read_test(n->kernels, n->pool),
+                            .numa_nodes = es_machine_numa_nodes(ES_NUMA_PATH),
+                            .progress = alone ? es_progress_update : NULL,
+                            .progress_context = &n->progress,
+                            .ready = say_ready,
+                            .ready_context = n};
     work.row_formats[ES_ROWS_Q8] = v->rows != ROWS_F32;
     work.row_formats[ES_ROWS_F32] = v->rows != ROWS_Q8;
-    es_status status = es_signals_start(err);
-    if (status == ES_OK) status = es_pool_create(v->threads, &n->pool, err);
-    work.pool = n->pool;
-    if (status == ES_OK) status = es_service_prepare(n->service, &work, err);
-    if (status == ES_OK) status = say_ready(v, n, err);
-    n->ready = status == ES_OK;
+    es_status status = es_service_prepare(n->service, &work, err);
     if (status == ES_OK) status = es_service_run(n->service, err);
+    es_progress_finish(&n->progress);
     return status;
 }
 
@@ -277,20 +317,24 @@ static es_status tie_to_parent(es_err *err)
 static es_status run(const void *given, es_err *err)
 {
     const values *v = given;
-    node n = {.held = NULL};
+    node n = {.values = v};
     es_log_configure("essaim-expert-node", v->verbose ? ES_LOG_INFO : ES_LOG_WARN);
+    name_node(v, &n);
     es_status status = v->die_with_parent ? tie_to_parent(err) : ES_OK;
     if (status == ES_OK) status = es_kernels_select(v->isa, &n.kernels, err);
+    if (status == ES_OK) status = open_store(v, &n, err);
     if (status == ES_OK) status = open_sockets(v, &n, err);
-    if (status == ES_OK) status = open_model(v, &n, err);
+    if (status == ES_OK) status = es_signals_start(err);
+    if (status == ES_OK) status = start_loading(v, &n, err);
+    if (status == ES_OK) status = es_pool_create(v->threads, &n.pool, err);
     if (status == ES_OK) status = serve(v, &n, err);
     if (status != ES_OK && !n.ready) es_process_say_failed((int)v->ready_fd, err);
     es_service_close(&n.service);
+    es_loader_destroy(&n.loader);
+    es_expert_store_close(&n.store);
     es_pool_destroy(&n.pool);
-    es_model_close(&n.model);
     es_allow_list_destroy(&n.allowed);
     es_keys_wipe(&n.keys);
-    free(n.held);
     return status;
 }
 

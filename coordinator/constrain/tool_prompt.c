@@ -24,13 +24,14 @@ static void put_tool(const json_t *tool, es_buffer *out)
 }
 
 es_status es_constrain_render_tools(const es_constrain_request *request, char **ret_text, size_t *ret_bytes,
-                                    es_err *err)
+                                    size_t *ret_quoted_bytes, es_err *err)
 {
     es_buffer out = {0};
     *ret_text = NULL;
     es_buffer_append_text(&out, "## Tools\n\nYou may call these functions:");
     for (size_t i = 0; i < json_array_size(request->tools); i++)
         put_tool(json_array_get(request->tools, i), &out);
+    *ret_quoted_bytes = out.bytes;
     es_buffer_append_text(&out, "\n\nA call is written in exactly this form, its arguments being one JSON "
                                 "object:\n\n" CHAT_CALLS_BEGIN CHAT_CALL_BEGIN "function" CHAT_SEPARATOR
                                 "NAME\n```json\n{\"argument\": \"value\"}\n"

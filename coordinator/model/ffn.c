@@ -29,8 +29,8 @@ static void router_item(void *arg, size_t item, size_t thread)
             f->compute.kernels->dot(job->router + e * s->hidden, x, s->hidden);
 }
 
-static es_status route(es_forward *f, const es_layer *layer, const es_forward_row *rows, size_t count,
-                       es_err *err)
+static es_status route(es_forward *f, size_t layer_index, const es_layer *layer, const es_forward_row *rows,
+                       size_t count, es_err *err)
 {
     const es_shape *s = f->shape;
     es_workspace *w = &f->work;
@@ -44,6 +44,7 @@ static es_status route(es_forward *f, const es_layer *layer, const es_forward_ro
             return es_forward_not_finite(&rows[r], "a router score", err);
         w->pair_first[r + 1] = (uint32_t)(first + s->experts_per_token);
     }
+    es_heat_count(&f->heat, layer_index, w->pair_expert, count * s->experts_per_token);
     return ES_OK;
 }
 
@@ -66,7 +67,7 @@ static es_status run_moe(es_forward *f, size_t layer_index, const es_layer *laye
                          const es_rows *input, es_err *err)
 {
     es_workspace *w = &f->work;
-    es_status status = route(f, layer, rows, input->count, err);
+    es_status status = route(f, layer_index, layer, rows, input->count, err);
     if (status != ES_OK) return at_layer(status, layer_index, err);
     es_expert_batch batch = {input, w->pair_first, w->pair_expert, w->pair_weight};
     es_expert_backend *backend = f->options.backend;

@@ -31,6 +31,7 @@ es_status es_forward_create(const es_forward_options *options, es_forward **ret_
     };
     es_status status =
         f->arena == NULL ? es_err_set(err, ES_NO_MEMORY, "forward pass") : es_workspace_create(f, err);
+    if (status == ES_OK) status = es_heat_init(&f->heat, f->shape, f->arena, err);
     if (status == ES_OK) status = es_expert_engine_create(&engine, &f->engine, err);
     if (status != ES_OK) {
         es_forward_destroy(&f);
@@ -48,6 +49,14 @@ void es_forward_destroy(es_forward **forward)
     es_arena_destroy(&f->arena);
     free(f);
     *forward = NULL;
+}
+
+void es_forward_read_heat(es_forward *f, uint64_t now_ns, float *ret_counts)
+{
+    size_t count = f->heat.layers * f->heat.experts;
+    if (count == 0) return;
+    es_heat_fold(&f->heat, now_ns);
+    memcpy(ret_counts, f->heat.counts, count * sizeof *ret_counts);
 }
 
 static es_status embed(es_forward *f, const es_forward_row *rows, size_t count, es_err *err)

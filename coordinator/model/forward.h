@@ -37,4 +37,8 @@ void es_forward_destroy(es_forward **forward);
 es_status es_forward_run(es_forward *forward, const es_forward_row *rows, size_t count, float *ret_logits,
                          es_err *err);
 
+/* How often each expert was chosen, what was long ago counting less (model/heat.h): ret_counts
+ * [layers][experts], dense layers 0. now_ns is an es_clock_now_ns value. */
+void es_forward_read_heat(es_forward *forward, uint64_t now_ns, float *ret_counts);
+
 #endif

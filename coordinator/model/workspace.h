@@ -5,6 +5,7 @@
 #include "essaim/experts.h"
 #include "model/compute.h"
 #include "model/forward.h"
+#include "model/heat.h"
 
 /* Leading dimension is rows_max unless said otherwise. */
 typedef struct es_workspace {
@@ -35,6 +36,7 @@ struct es_forward {
     es_compute compute;
     es_expert_engine *engine; /* the shared expert and dense layers */
     es_workspace work;
+    es_heat heat;
     float attention_scale;
     es_rotary rotary;
 };

@@ -8,10 +8,13 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* How long the thread sleeps at most: with requests that cannot be computed on now, whose deadlines it
  * watches, and with none. */
 enum { TICK_MS = 100, IDLE_MS = 1000, RETRY_MAX_S = 60 };
+
+static const uint64_t HEAT_NS = 1000000000;
 
 /* From others to the engine: new requests. */
 static void take_requests(es_engine *e, es_request *first)
@@ -58,6 +61,15 @@ static void sweep(es_engine *e)
     }
 }
 
+/* Heat changes slowly and is large: brought up to date once in a while. */
+static void publish_heat(es_engine *e)
+{
+    uint64_t now = es_clock_now_ns();
+    if (now - e->heat_read_ns < HEAT_NS) return;
+    e->heat_read_ns = now;
+    es_forward_read_heat(e->options.forward, now, e->heat);
+}
+
 /* Who finds no request open any more finds them all counted. */
 static void publish(es_engine *e)
 {
@@ -67,7 +79,9 @@ static void publish(es_engine *e)
     pthread_mutex_lock(&e->board_lock);
     e->board = e->stats;
     e->request_seconds = e->spent_seconds;
+    e->node_count = e->options.swarm != NULL ? es_swarm_node_count(e->options.swarm) : 0;
     for (size_t i = 0; i < e->node_count; i++) e->nodes[i] = es_swarm_node(e->options.swarm, i);
+    publish_heat(e);
     pthread_mutex_unlock(&e->board_lock);
     atomic_fetch_sub(&e->open, e->closed);
     e->closed = 0;
@@ -96,10 +110,12 @@ static void *engine_main(void *arg)
         }
         bool computed = es_step_run(e);
         sweep(e);
+        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
+        if (!computed && e->options.swarm != NULL)
+            tick_ms = es_size_min(tick_ms, es_swarm_tend(e->options.swarm));
         publish(e);
         if (computed) continue;
         es_request *r = NULL;
-        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
         if (es_queue_pop_wait(e->inbox, es_clock_now_ns() + tick_ms * 1000000u, &r)) take_requests(e, r);
     }
     es_queue_close(e->inbox);
@@ -115,13 +131,15 @@ static es_status make_parts(es_engine *e, es_err *err)
     bool fits = es_size_mul(o->running_max, vocab, &logits);
     e->running = calloc(o->running_max, sizeof(es_sequence *));
     e->stepped = calloc(o->running_max, sizeof(es_sequence *));
+    e->stepped_rows = calloc(o->running_max, sizeof *e->stepped_rows);
     e->rows = calloc(o->step_rows, sizeof *e->rows);
     e->logits = fits ? calloc(logits, sizeof *e->logits) : NULL;
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
-    e->nodes = calloc(es_size_max(e->node_count, 1), sizeof *e->nodes);
-    if (e->running == NULL || e->stepped == NULL || e->rows == NULL || e->logits == NULL || e->mask == NULL ||
-        e->item == NULL || e->nodes == NULL)
+    e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
+    e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
+    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL ||
+        e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
@@ -129,6 +147,9 @@ static es_status make_parts(es_engine *e, es_err *err)
     if (status == ES_OK) status = es_shares_create(o->running_max + o->queue_max, &e->shares, err);
     if (status == ES_OK)
         status = es_queue_create(sizeof(es_request *), o->queue_max, NULL, NULL, &e->inbox, err);
+    if (status == ES_OK)
+        status = es_places_create(o->queue_max, o->queue_key_max > 0 ? o->queue_key_max : o->queue_max,
+                                  &e->places, err);
     return status;
 }
 
@@ -143,7 +164,6 @@ es_status es_engine_create(const es_engine_options *options, es_engine **ret_eng
     e->options = *o;
     /* One page is spare, so that a last sequence's shared page can be copied when all others are its own. */
     e->context = es_size_min(o->context, (o->kv_pages - 1) * ES_KV_TILE);
-    e->node_count = o->swarm != NULL ? es_swarm_node_count(o->swarm) : 0;
     pthread_mutex_init(&e->board_lock, NULL);
     es_engine_stats_init(&e->stats);
     e->stats.kv_pages = o->kv_pages;
@@ -167,6 +187,7 @@ void es_engine_stop(es_engine *e)
     atomic_store(&e->draining, true);
     atomic_store(&e->stopping, true);
     if (!e->started) return;
+    if (e->options.swarm != NULL) es_swarm_interrupt(e->options.swarm);
     es_queue_poke(e->inbox);
     pthread_join(e->thread, NULL);
     e->started = false;
@@ -182,14 +203,17 @@ void es_engine_destroy(es_engine **engine)
     es_sampler_destroy(&e->sampler);
     es_shares_destroy(&e->shares);
     es_queue_destroy(&e->inbox);
+    es_places_destroy(&e->places);
     pthread_mutex_destroy(&e->board_lock);
     free(e->running);
     free(e->stepped);
+    free(e->stepped_rows);
     free(e->rows);
     free(e->logits);
     free(e->mask);
     free(e->item);
     free(e->nodes);
+    free(e->heat);
     free(e);
     *engine = NULL;
 }
@@ -197,15 +221,6 @@ void es_engine_destroy(es_engine **engine)
 size_t es_engine_context(const es_engine *engine)
 {
     return engine->context;
-}
-
-/* A place in the queue, which never has more than queue_max. */
-static bool take_place(es_engine *e)
-{
-    if (atomic_fetch_add(&e->queued, 1) < e->options.queue_max) return true;
-    atomic_fetch_sub(&e->queued, 1);
-    atomic_fetch_add(&e->refused, 1);
-    return false;
 }
 
 es_status es_engine_submit(es_engine *e, const es_request_options *options, es_request **ret_request,
@@ -216,26 +231,22 @@ es_status es_engine_submit(es_engine *e, const es_request_options *options, es_r
     if (atomic_load(&e->draining)) return es_err_set(err, ES_UNAVAILABLE, "no more requests are taken");
     es_status status = es_request_create(e, options, &request, err);
     if (status != ES_OK) return status;
-    if (!take_place(e)) {
+    status = es_places_take(e->places, options->key, err);
+    if (status != ES_OK) {
         es_request_release(request);
         es_request_release(request);
-        return es_err_set(err, ES_UNAVAILABLE, "the queue is full: %zu requests wait; try again in %u s",
-                          e->options.queue_max, es_engine_retry_after_s(e));
+        atomic_fetch_add(&e->refused, 1);
+        return status;
     }
     request->queued = true;
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        request->sequence[i].constraint = options->constraints[i];
     atomic_fetch_add(&e->open, 1);
     if (!es_queue_push(e->inbox, &request)) {
-        for (size_t i = 0; i < request->choices; i++) request->sequence[i].constraint = NULL;
-        atomic_fetch_sub(&e->queued, 1);
+        es_places_give(e->places, options->key);
         atomic_fetch_sub(&e->open, 1);
         es_request_release(request);
         es_request_release(request);
         return es_err_set(err, ES_UNAVAILABLE, "no more requests are taken");
     }
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        options->constraints[i] = NULL;
     *ret_request = request;
     return ES_OK;
 }
@@ -245,7 +256,7 @@ unsigned es_engine_retry_after_s(es_engine *e)
     pthread_mutex_lock(&e->board_lock);
     double request_seconds = e->request_seconds;
     pthread_mutex_unlock(&e->board_lock);
-    double seconds = request_seconds * (double)atomic_load(&e->queued) / (double)e->options.running_max;
+    double seconds = request_seconds * (double)es_places_count(e->places) / (double)e->options.running_max;
     return seconds >= RETRY_MAX_S ? RETRY_MAX_S : 1 + (unsigned)seconds;
 }
 
@@ -271,13 +282,22 @@ void es_engine_get_stats(es_engine *e, es_engine_stats *ret_stats)
     *ret_stats = e->board;
     pthread_mutex_unlock(&e->board_lock);
     ret_stats->refused = atomic_load(&e->refused);
-    ret_stats->queued = atomic_load(&e->queued);
+    ret_stats->queued = es_places_count(e->places);
 }
 
 size_t es_engine_get_nodes(es_engine *e, es_swarm_node_info *ret_nodes, size_t room)
 {
     pthread_mutex_lock(&e->board_lock);
-    for (size_t i = 0; i < es_size_min(room, e->node_count); i++) ret_nodes[i] = e->nodes[i];
+    size_t count = e->node_count;
+    for (size_t i = 0; i < es_size_min(room, count); i++) ret_nodes[i] = e->nodes[i];
     pthread_mutex_unlock(&e->board_lock);
-    return e->node_count;
+    return count;
+}
+
+void es_engine_get_heat(es_engine *e, float *ret_counts)
+{
+    const es_shape *s = &e->options.model->shape;
+    pthread_mutex_lock(&e->board_lock);
+    memcpy(ret_counts, e->heat, s->layers * s->experts * sizeof *ret_counts);
+    pthread_mutex_unlock(&e->board_lock);
 }

@@ -2,7 +2,8 @@
  *
  * Both follow the templates published with the models to the letter, oddities included, since the models were
  * trained on what those render: V3's closes a round of tool calls only after its second call, and takes every
- * call after the conversation's first for a further one of the same round. */
+ * call after the conversation's first for a further one of the same round. R1's rounds are closed one by one,
+ * as the model writes them itself. */
 #include "text/chat_template.h"
 
 #include "text/buffer.h"
@@ -25,9 +26,11 @@ typedef struct message {
 typedef struct renderer {
     const es_chat_format *format;
     es_buffer out;
-    bool called;    /* V3: some call has been rendered */
-    bool in_output; /* V3: the last thing rendered is a tool's output */
-    bool answered;  /* V3: some tool's output has been rendered */
+    es_buffer quoted; /* es_text_span[] */
+    bool called;      /* V3: some call has been rendered */
+    bool in_output;   /* the last thing rendered is a tool's output */
+    bool answered;    /* V3: some tool's output has been rendered */
+    size_t continued; /* index of the message that is to be continued; SIZE_MAX: none */
 } renderer;
 
 static es_status read_parts(const json_t *parts, message *m, es_err *err)
@@ -93,9 +96,23 @@ static void put(renderer *r, const char *text)
     es_buffer_append_text(&r->out, text);
 }
 
+/* Others' words. */
+static void quote(renderer *r, const char *text, size_t bytes)
+{
+    const es_text_span span = {r->out.bytes, r->out.bytes + bytes};
+    if (bytes == 0) return;
+    es_buffer_append(&r->out, text, bytes);
+    es_buffer_append(&r->quoted, (const char *)&span, sizeof span);
+}
+
+static void quote_json(renderer *r, const json_t *string)
+{
+    quote(r, json_string_value(string), json_string_length(string));
+}
+
 static void put_content(renderer *r, const message *m)
 {
-    es_buffer_append(&r->out, m->content.data, m->content.bytes);
+    quote(r, m->content.data, m->content.bytes);
 }
 
 /* Adds to system what one system message says. */
@@ -119,22 +136,7 @@ static void put_answer_without_reasoning(renderer *r, const message *m)
         bytes -= (size_t)(end - rest);
         rest = end;
     }
-    es_buffer_append(&r->out, rest, bytes);
-}
-
-static es_status render_r1(renderer *r, const message *m, es_err *err)
-{
-    if (m->role == ROLE_TOOL || m->calls != NULL)
-        return es_err_set(err, ES_UNSUPPORTED, "the layout r1 has no tool calls");
-    if (m->role == ROLE_USER) {
-        put(r, CHAT_USER);
-        put_content(r, m);
-    } else if (m->role == ROLE_ASSISTANT) {
-        put(r, CHAT_ASSISTANT);
-        put_answer_without_reasoning(r, m);
-        put(r, CHAT_EOS);
-    }
-    return ES_OK;
+    quote(r, rest, bytes);
 }
 
 static es_status put_call(renderer *r, const json_t *call, es_err *err)
@@ -147,12 +149,54 @@ static es_status put_call(renderer *r, const json_t *call, es_err *err)
     if (!json_is_string(name)) return es_err_set(err, ES_INVALID, "function.name: not a string");
     if (!json_is_string(arguments)) return es_err_set(err, ES_INVALID, "function.arguments: not a string");
     put(r, CHAT_CALL_BEGIN);
-    put(r, type != NULL ? json_string_value(type) : "function");
+    if (type != NULL)
+        quote_json(r, type);
+    else
+        put(r, "function");
     put(r, CHAT_SEPARATOR);
-    es_buffer_append(&r->out, json_string_value(name), json_string_length(name));
+    quote_json(r, name);
     put(r, "\n```json\n");
-    es_buffer_append(&r->out, json_string_value(arguments), json_string_length(arguments));
+    quote_json(r, arguments);
     put(r, "\n```" CHAT_CALL_END);
+    return ES_OK;
+}
+
+static void open_turn(renderer *r)
+{
+    put(r, r->in_output ? CHAT_OUTPUTS_END : CHAT_ASSISTANT);
+    r->in_output = false;
+}
+
+static es_status render_r1_answer(renderer *r, const message *m, es_err *err)
+{
+    open_turn(r);
+    put_answer_without_reasoning(r, m);
+    for (size_t i = 0; i < json_array_size(m->calls); i++) {
+        put(r, i == 0 ? CHAT_CALLS_BEGIN : "\n");
+        es_status status = put_call(r, json_array_get(m->calls, i), err);
+        if (status != ES_OK) {
+            es_err_prefix(err, "tool_calls[%zu]", i);
+            return status;
+        }
+    }
+    put(r, m->calls != NULL ? CHAT_CALLS_END CHAT_EOS : CHAT_EOS);
+    return ES_OK;
+}
+
+static es_status render_r1(renderer *r, const message *m, es_err *err)
+{
+    if (m->role == ROLE_ASSISTANT) return render_r1_answer(r, m, err);
+    if (m->role == ROLE_USER) {
+        if (r->in_output) put(r, CHAT_OUTPUTS_END);
+        r->in_output = false;
+        put(r, CHAT_USER);
+        put_content(r, m);
+    } else if (m->role == ROLE_TOOL) {
+        put(r, r->in_output ? "\n" CHAT_OUTPUT_BEGIN : CHAT_OUTPUTS_BEGIN CHAT_OUTPUT_BEGIN);
+        put_content(r, m);
+        put(r, CHAT_OUTPUT_END);
+        r->in_output = true;
+    }
     return ES_OK;
 }
 
@@ -191,10 +235,9 @@ static es_status render_v3(renderer *r, const message *m, es_err *err)
         put_content(r, m);
         break;
     case ROLE_ASSISTANT:
-        put(r, r->in_output ? CHAT_OUTPUTS_END : CHAT_ASSISTANT);
+        open_turn(r);
         put_content(r, m);
         put(r, CHAT_EOS);
-        r->in_output = false;
         break;
     case ROLE_TOOL:
         put(r, r->answered ? "\n" CHAT_OUTPUT_BEGIN : CHAT_OUTPUTS_BEGIN CHAT_OUTPUT_BEGIN);
@@ -208,17 +251,41 @@ static es_status render_v3(renderer *r, const message *m, es_err *err)
     return ES_OK;
 }
 
+/* An assistant's turn that is not over: the model goes on with it. */
+static es_status render_continued(renderer *r, const json_t *entry, const message *m, es_err *err)
+{
+    const json_t *reasoning = json_object_get(entry, "reasoning_content");
+    if (m->role != ROLE_ASSISTANT || m->calls != NULL)
+        return es_err_set(err, ES_INVALID, "only an assistant's text can be continued");
+    bool thinks = r->format->style == ES_CHAT_R1 && !r->in_output;
+    bool in_thought = thinks && m->content.bytes == 0 && json_string_length(reasoning) > 0;
+    open_turn(r);
+    if (thinks) {
+        put(r, CHAT_THINK "\n");
+        quote_json(r, reasoning);
+        if (!in_thought) put(r, "\n" CHAT_THINK_END "\n\n");
+    }
+    put_content(r, m);
+    return ES_OK;
+}
+
+static es_status render_message(renderer *r, const json_t *entry, size_t index, const message *m, es_err *err)
+{
+    if (index == r->continued) return render_continued(r, entry, m, err);
+    return r->format->style == ES_CHAT_R1 ? render_r1(r, m, err) : render_v3(r, m, err);
+}
+
 /* Goes over all messages: first for what the system says, then for the conversation. */
 static es_status render_messages(renderer *r, const json_t *messages, es_buffer *system, es_err *err)
 {
     size_t systems = 0;
     for (size_t i = 0; i < json_array_size(messages); i++) {
         message m;
-        es_status status = read_message(json_array_get(messages, i), &m, err);
+        const json_t *entry = json_array_get(messages, i);
+        es_status status = read_message(entry, &m, err);
         if (status == ES_OK && system != NULL && m.role == ROLE_SYSTEM)
             gather_system(r, &m, systems++, system);
-        if (status == ES_OK && system == NULL)
-            status = r->format->style == ES_CHAT_R1 ? render_r1(r, &m, err) : render_v3(r, &m, err);
+        if (status == ES_OK && system == NULL) status = render_message(r, entry, i, &m, err);
         es_buffer_fini(&m.content);
         if (status != ES_OK) {
             es_err_prefix(err, "messages[%zu]", i);
@@ -228,36 +295,90 @@ static es_status render_messages(renderer *r, const json_t *messages, es_buffer 
     return ES_OK;
 }
 
-static void put_generation_prompt(renderer *r, bool add)
+static void put_system(renderer *r, const es_buffer *system, const es_chat_layout *layout)
 {
+    put(r, r->format->bos);
+    quote(r, system->data, system->bytes);
+    if (layout->tools == NULL) return;
+    if (system->bytes > 0) put(r, "\n\n");
+    quote(r, layout->tools, layout->tools_quoted_bytes);
+    es_buffer_append(&r->out, layout->tools + layout->tools_quoted_bytes,
+                     layout->tools_bytes - layout->tools_quoted_bytes);
+}
+
+static void put_opening(renderer *r, es_chat_opening opening)
+{
+    static const char *const R1[] = {[ES_CHAT_OPEN_NOTHING] = "",
+                                     [ES_CHAT_OPEN_ANSWER] = CHAT_ASSISTANT CHAT_THINK "\n",
+                                     [ES_CHAT_OPEN_UNTHOUGHT] =
+                                         CHAT_ASSISTANT CHAT_THINK "\n\n" CHAT_THINK_END "\n\n",
+                                     [ES_CHAT_OPEN_CONTINUED] = ""};
+    bool answer = opening == ES_CHAT_OPEN_ANSWER || opening == ES_CHAT_OPEN_UNTHOUGHT;
     if (r->in_output)
         put(r, CHAT_OUTPUTS_END);
-    else if (add)
-        put(r, r->format->style == ES_CHAT_R1 ? CHAT_ASSISTANT CHAT_THINK "\n" : CHAT_ASSISTANT);
+    else if (r->format->style == ES_CHAT_R1)
+        put(r, R1[opening]);
+    else if (answer)
+        put(r, CHAT_ASSISTANT);
+}
+
+static es_status render_all(renderer *r, const es_chat_layout *layout, es_err *err)
+{
+    es_buffer system = {0};
+    es_status status = render_messages(r, layout->messages, &system, err);
+    if (status == ES_OK) {
+        put_system(r, &system, layout);
+        status = render_messages(r, layout->messages, NULL, err);
+    }
+    if (status == ES_OK) {
+        put_opening(r, layout->opening);
+        r->out.failed = r->out.failed || system.failed;
+    }
+    es_buffer_fini(&system);
+    return status;
+}
+
+es_status es_chat_lay_out(const es_chat_format *format, const es_chat_layout *layout, es_chat_text *ret_text,
+                          es_err *err)
+{
+    size_t bytes, count = json_array_size(layout->messages);
+    *ret_text = (es_chat_text){0};
+    if (!json_is_array(layout->messages)) return es_err_set(err, ES_INVALID, "messages: not an array");
+    bool continued = layout->opening == ES_CHAT_OPEN_CONTINUED;
+    if (continued && count == 0) return es_err_set(err, ES_INVALID, "messages: empty");
+    renderer r = {.format = format, .continued = continued ? count - 1 : SIZE_MAX};
+    es_status status = render_all(&r, layout, err);
+    if (status == ES_OK) {
+        ret_text->text = es_buffer_take(&r.out, &ret_text->bytes);
+        ret_text->quoted = (es_text_span *)(void *)es_buffer_take(&r.quoted, &bytes);
+        ret_text->quoted_count = bytes / sizeof(es_text_span);
+        if (ret_text->text == NULL || ret_text->quoted == NULL)
+            status = es_err_set(err, ES_NO_MEMORY, "messages: not enough memory");
+    }
+    es_buffer_fini(&r.out);
+    es_buffer_fini(&r.quoted);
+    if (status != ES_OK) es_chat_text_fini(ret_text);
+    return status;
+}
+
+void es_chat_text_fini(es_chat_text *text)
+{
+    free(text->text);
+    free(text->quoted);
+    *text = (es_chat_text){0};
 }
 
 es_status es_chat_render(const es_chat_format *format, const json_t *messages, bool add_generation_prompt,
                          char **ret_text, size_t *ret_bytes, es_err *err)
 {
-    *ret_text = NULL;
-    *ret_bytes = 0;
-    if (!json_is_array(messages)) return es_err_set(err, ES_INVALID, "messages: not an array");
-    renderer r = {.format = format};
-    es_buffer system = {0};
-    es_status status = render_messages(&r, messages, &system, err);
-    if (status == ES_OK) {
-        put(&r, format->bos);
-        es_buffer_append(&r.out, system.data, system.bytes);
-        status = render_messages(&r, messages, NULL, err);
-    }
-    if (status == ES_OK) {
-        put_generation_prompt(&r, add_generation_prompt);
-        r.out.failed = r.out.failed || system.failed;
-        *ret_text = es_buffer_take(&r.out, ret_bytes);
-        if (*ret_text == NULL) status = es_err_set(err, ES_NO_MEMORY, "messages: not enough memory");
-    }
-    es_buffer_fini(&system);
-    es_buffer_fini(&r.out);
+    const es_chat_layout layout = {
+        .messages = messages, .opening = add_generation_prompt ? ES_CHAT_OPEN_ANSWER : ES_CHAT_OPEN_NOTHING};
+    es_chat_text text;
+    es_status status = es_chat_lay_out(format, &layout, &text, err);
+    *ret_text = text.text;
+    *ret_bytes = text.bytes;
+    text.text = NULL;
+    es_chat_text_fini(&text);
     return status;
 }
 

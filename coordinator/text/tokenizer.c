@@ -40,6 +40,8 @@ typedef struct encoding {
     es_buffer spelled;
     cached_word *cache;
     size_t cache_mask;
+    const es_text_span *quoted; /* [quoted_count]: no added tokens there */
+    size_t quoted_count;
 } encoding;
 
 static int quoted(size_t bytes)
@@ -276,6 +278,34 @@ static es_status encode_plain(encoding *e, const char *text, size_t start, size_
     return es_pretokenizer_cut(e->tokenizer->pretokenizer, e->cut, text, start, end, encode_word, e, err);
 }
 
+/* The first quoted part that ends behind at. */
+static size_t find_quoted(const encoding *e, size_t at)
+{
+    size_t low = 0, high = e->quoted_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (e->quoted[middle].end > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* es_added_tokens_find outside of what is quoted. */
+static bool find_added(const encoding *e, const es_added_tokens *added, const char *text, size_t start,
+                       size_t end, size_t *ret_start, size_t *ret_end, uint32_t *ret_id)
+{
+    for (size_t q = find_quoted(e, start); start < end; q++) {
+        size_t limit = q < e->quoted_count ? es_size_min(end, e->quoted[q].start) : end;
+        if (start < limit && es_added_tokens_find(added, text, start, limit, ret_start, ret_end, ret_id))
+            return true;
+        if (q == e->quoted_count) return false;
+        start = e->quoted[q].end;
+    }
+    return false;
+}
+
 /* Encodes text[start..end): the added tokens of this pass as their ids, what lies between them by the next
  * pass. */
 static es_status encode_pass(encoding *e, unsigned pass, const char *text, size_t start, size_t end,
@@ -285,7 +315,7 @@ static es_status encode_pass(encoding *e, unsigned pass, const char *text, size_
     if (pass == sizeof passes / sizeof *passes) return encode_plain(e, text, start, end, err);
     size_t token_start, token_end;
     uint32_t id;
-    while (es_added_tokens_find(passes[pass], text, start, end, &token_start, &token_end, &id)) {
+    while (find_added(e, passes[pass], text, start, end, &token_start, &token_end, &id)) {
         es_status status = encode_pass(e, pass + 1, text, start, token_start, err);
         if (status != ES_OK) return status;
         if (!es_token_list_append(e->out, id)) return no_memory(err);
@@ -321,28 +351,51 @@ static char *mend(const char *text, size_t bytes, size_t *ret_bytes)
     return es_buffer_take(&mended, ret_bytes);
 }
 
+/* Encodes valid UTF-8; out is as it was on error. */
+static es_status encode_all(encoding *e, const char *text, size_t bytes, bool parse_added_tokens, es_err *err)
+{
+    size_t count = e->out->count;
+    es_status status = encode_valid(e, text, bytes, parse_added_tokens, err);
+    if (status != ES_OK) e->out->count = count;
+    es_pretokenizer_scratch_destroy(&e->cut);
+    es_bpe_scratch_fini(&e->bpe);
+    es_buffer_fini(&e->spelled);
+    free(e->cache);
+    return status;
+}
+
+static es_status check_length(size_t bytes, es_err *err)
+{
+    if (bytes <= ES_TOKENIZER_TEXT_MAX) return ES_OK;
+    return es_err_set(err, ES_INVALID, "text of %zu bytes, more than the %d allowed", bytes,
+                      (int)ES_TOKENIZER_TEXT_MAX);
+}
+
 es_status es_tokenizer_encode(const es_tokenizer *tokenizer, const char *text, size_t bytes,
                               bool parse_added_tokens, es_token_list *out, es_err *err)
 {
-    if (bytes > ES_TOKENIZER_TEXT_MAX)
-        return es_err_set(err, ES_INVALID, "text of %zu bytes, more than the %d allowed", bytes,
-                          (int)ES_TOKENIZER_TEXT_MAX);
-    if (bytes == 0) return ES_OK;
+    es_status status = check_length(bytes, err);
+    if (status != ES_OK || bytes == 0) return status;
     char *mended = NULL;
     if (!es_utf8_is_valid(text, bytes)) {
         mended = mend(text, bytes, &bytes);
         if (mended == NULL) return no_memory(err);
     }
-    size_t count = out->count;
     encoding e = {.tokenizer = tokenizer, .out = out};
-    es_status status = encode_valid(&e, mended != NULL ? mended : text, bytes, parse_added_tokens, err);
-    if (status != ES_OK) out->count = count;
-    es_pretokenizer_scratch_destroy(&e.cut);
-    es_bpe_scratch_fini(&e.bpe);
-    es_buffer_fini(&e.spelled);
-    free(e.cache);
+    status = encode_all(&e, mended != NULL ? mended : text, bytes, parse_added_tokens, err);
     free(mended);
     return status;
+}
+
+es_status es_tokenizer_encode_quoted(const es_tokenizer *tokenizer, const char *text, size_t bytes,
+                                     const es_text_span *quoted, size_t quoted_count, es_token_list *out,
+                                     es_err *err)
+{
+    es_status status = check_length(bytes, err);
+    if (status != ES_OK || bytes == 0) return status;
+    if (!es_utf8_is_valid(text, bytes)) return es_err_set(err, ES_INVALID, "text is not UTF-8");
+    encoding e = {.tokenizer = tokenizer, .out = out, .quoted = quoted, .quoted_count = quoted_count};
+    return encode_all(&e, text, bytes, true, err);
 }
 
 size_t es_tokenizer_vocabulary_size(const es_tokenizer *tokenizer)

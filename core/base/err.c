@@ -21,6 +21,8 @@ static const es_status_info INFO[ES_STATUS_COUNT] = {
     [ES_MISMATCH] = {"mismatch", "models or versions differ", 409, false},
     [ES_CANCELLED] = {"cancelled", "cancelled", 499, false},
     [ES_NUMERIC] = {"numeric", "value out of range", 500, false},
+    [ES_BUSY] = {"busy", "too many requests", 429, true},
+    [ES_STALE] = {"stale", "placement out of date", 409, false},
 };
 
 const es_status_info *es_status_describe(es_status status)

@@ -1,4 +1,5 @@
-/* SIGINT and SIGTERM as a flag and an eventfd: state of the whole process, as signals are. */
+/* SIGINT and SIGTERM as a flag and an eventfd, SIGHUP as another: state of the whole process, as signals are.
+ */
 #include "base/signals.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 static atomic_int signal_number;
-static atomic_int event_fd = -1;
+static atomic_int event_fd = -1, hangup_fd = -1;
 
 static void on_signal(int number)
 {
@@ -22,6 +23,16 @@ static void on_signal(int number)
     uint64_t one = 1;
     ssize_t written = write(atomic_load(&event_fd), &one, sizeof one);
     (void)written; /* full means readable already */
+    errno = saved_errno;
+}
+
+static void on_hangup(int number)
+{
+    (void)number;
+    int saved_errno = errno;
+    uint64_t one = 1;
+    ssize_t written = write(atomic_load(&hangup_fd), &one, sizeof one);
+    (void)written;
     errno = saved_errno;
 }
 
@@ -42,6 +53,29 @@ es_status es_signals_start(es_err *err)
 bool es_signals_stop_asked(void)
 {
     return atomic_load_explicit(&signal_number, memory_order_relaxed) != 0;
+}
+
+es_status es_signals_watch_hangup(es_err *err)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) return es_err_set(err, ES_IO, "eventfd: %s", strerror(errno));
+    atomic_store(&hangup_fd, fd);
+    struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+    sigemptyset(&hangup.sa_mask);
+    if (sigaction(SIGHUP, &hangup, NULL) != 0)
+        return es_err_set(err, ES_IO, "sigaction: %s", strerror(errno));
+    return ES_OK;
+}
+
+int es_signals_hangup_fd(void)
+{
+    return atomic_load(&hangup_fd);
+}
+
+bool es_signals_take_hangup(void)
+{
+    uint64_t count;
+    return read(atomic_load(&hangup_fd), &count, sizeof count) == (ssize_t)sizeof count;
 }
 
 int es_signals_number(void)

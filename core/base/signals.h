@@ -1,4 +1,4 @@
-/* SIGINT and SIGTERM as a flag to look at and a descriptor to poll; SIGPIPE ignored. */
+/* SIGINT and SIGTERM as a flag to look at and a descriptor to poll, SIGHUP as another; SIGPIPE ignored. */
 #ifndef ES_BASE_SIGNALS_H
 #define ES_BASE_SIGNALS_H
 
@@ -20,6 +20,17 @@ int es_signals_number(void);
 /* Readable from then on until cleared: for poll and zmq_poll beside other descriptors. Never read it; -1
  * before start. */
 int es_signals_fd(void);
+
+/* From here on SIGHUP, which otherwise ends the program, is noted too: called once, by main, before threads
+ * start.
+ */
+es_status es_signals_watch_hangup(es_err *err);
+
+/* Readable while a SIGHUP waits to be taken; -1: not watched. */
+int es_signals_hangup_fd(void);
+
+/* True when SIGHUP has come since the last call. */
+bool es_signals_take_hangup(void);
 
 /* Forgets the signal: an answer was cut short, the conversation goes on. */
 void es_signals_clear(void);

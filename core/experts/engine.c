@@ -462,3 +462,8 @@ es_status es_expert_engine_run(es_expert_engine *engine, const es_ffn *ffns, siz
     run_units(engine, es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS), compute_sums);
     return report_failure(engine, batch, err);
 }
+
+size_t es_expert_engine_failed_pair(const es_expert_engine *engine)
+{
+    return atomic_load(&engine->failed_pair);
+}

@@ -15,7 +15,7 @@ typedef struct es_net es_net;
 
 typedef struct es_net_options {
     const es_keys *keys; /* NULL: plain, and then only loopback. Borrowed for the net's life */
-    const es_allow_list
+    es_allow_list
         *allowed; /* who may connect to what is bound; needed there when keys are given. Borrowed likewise */
 } es_net_options;
 
@@ -49,6 +49,11 @@ void es_channel_close(es_channel **channel);
 void *es_channel_socket(const es_channel *channel);
 void *es_channel_monitor(const es_channel *channel);
 
+/* Of a bound channel: handshakes that failed (no key, another protocol, a key that is not allowed) and
+ * messages of peers whose key was revoked after they had come in. At least so many: between two calls a
+ * thousand are counted. */
+uint64_t es_channel_refused(es_channel *channel);
+
 /* How a connected channel stands. */
 typedef enum es_link {
     ES_LINK_CONNECTING, /* nobody answered yet */
@@ -61,6 +66,10 @@ typedef enum es_link {
 /* Takes in what happened since. Never waits. */
 es_link es_channel_link(es_channel *channel);
 
+/* Whether a message could be sent, or received, now. Never waits. */
+bool es_channel_writable(const es_channel *channel);
+bool es_channel_readable(const es_channel *channel);
+
 /* A message of up to three frames; each is initialised or empty. */
 enum { ES_FRAMES_MAX = 3 };
 typedef struct es_message {
@@ -68,7 +77,8 @@ typedef struct es_message {
     size_t count;
 } es_message;
 
-/* ES_OK; ES_TIMEOUT: none is waiting; ES_INVALID: a message of more frames was read and dropped; ES_IO. Never
+/* ES_OK; ES_TIMEOUT: none is waiting; ES_INVALID: a message of more frames, or of a peer whose key was
+ * revoked, was read and dropped; ES_IO. Never
  * waits. On ES_OK the message is the caller's to close. */
 es_status es_channel_receive(es_channel *channel, es_message *ret_message, es_err *err);
 
@@ -79,6 +89,9 @@ es_status es_channel_send(es_channel *channel, es_message *message, es_err *err)
 /* Adds a frame of count bytes, copied from data unless that is NULL; false when memory is short. */
 bool es_message_add(es_message *message, const void *data, size_t count);
 void es_message_close(es_message *message);
+
+/* to, which holds nothing, takes over what from holds. */
+void es_message_move(es_message *to, es_message *from);
 
 static inline uint8_t *es_message_data(es_message *message, size_t frame)
 {

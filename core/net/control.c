@@ -1,4 +1,4 @@
-/* Control messages: hello and statistics. */
+/* Control messages: hello, statistics, what a node is to hold. */
 #include "net/control.h"
 
 #include "net/memory.h"
@@ -44,51 +44,107 @@ void es_control_memory_destroy(es_control_memory **memory)
     *memory = NULL;
 }
 
-size_t es_control_request_pack(const es_control_request *request, uint8_t *out)
+static Essaim__V1__Units **lay_out_units(es_control_memory *memory, const es_units *units, size_t count)
+{
+    ES_ASSERT(count <= ES_UNITS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        essaim__v1__units__init(&memory->messages[i]);
+        memory->messages[i].layer = units[i].layer;
+        memory->messages[i].expert_first = units[i].expert_first;
+        memory->messages[i].expert_count = units[i].expert_count;
+        memory->messages[i].slice = units[i].slice;
+        memory->messages[i].slices = units[i].slices;
+        memory->addresses[i] = &memory->messages[i];
+    }
+    return memory->addresses;
+}
+
+/* The messages a request may hold, until it is packed. */
+typedef struct request_bodies {
+    Essaim__V1__Hello hello;
+    Essaim__V1__Stats stats;
+    Essaim__V1__Change change;
+    Essaim__V1__Drain drain;
+    Essaim__V1__State state;
+} request_bodies;
+
+static void lay_out_body(es_control_memory *memory, const es_control_request *request, request_bodies *bodies,
+                         Essaim__V1__ControlRequest *m)
+{
+    *bodies = (request_bodies){ESSAIM__V1__HELLO__INIT, ESSAIM__V1__STATS__INIT, ESSAIM__V1__CHANGE__INIT,
+                               ESSAIM__V1__DRAIN__INIT, ESSAIM__V1__STATE__INIT};
+    switch (request->kind) {
+    case ES_CONTROL_HELLO:
+        bodies->hello.name = (char *)(uintptr_t)request->hello.name; /* packing only reads */
+        bodies->hello.fingerprint.data = (uint8_t *)(uintptr_t)request->hello.fingerprint;
+        bodies->hello.fingerprint.len = ES_FINGERPRINT_BYTES;
+        bodies->hello.row_format = (uint32_t)request->hello.row_format;
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_HELLO;
+        m->hello = &bodies->hello;
+        return;
+    case ES_CONTROL_LOAD:
+    case ES_CONTROL_DROP:
+        bodies->change.epoch = request->change.epoch;
+        bodies->change.n_units = request->change.unit_count;
+        bodies->change.units = lay_out_units(memory, request->change.units, request->change.unit_count);
+        bool load = request->kind == ES_CONTROL_LOAD;
+        m->body_case = load ? ESSAIM__V1__CONTROL_REQUEST__BODY_LOAD : ESSAIM__V1__CONTROL_REQUEST__BODY_DROP;
+        *(load ? &m->load : &m->drop) = &bodies->change;
+        return;
+    case ES_CONTROL_DRAIN:
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_DRAIN;
+        m->drain = &bodies->drain;
+        return;
+    case ES_CONTROL_STATE:
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATE;
+        m->state = &bodies->state;
+        return;
+    default:
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATS;
+        m->stats = &bodies->stats;
+    }
+}
+
+size_t es_control_request_pack(es_control_memory *memory, const es_control_request *request, uint8_t *out)
 {
     Essaim__V1__ControlRequest m = ESSAIM__V1__CONTROL_REQUEST__INIT;
-    Essaim__V1__Hello hello = ESSAIM__V1__HELLO__INIT;
-    Essaim__V1__Stats stats = ESSAIM__V1__STATS__INIT;
+    request_bodies bodies;
     m.protocol = ES_PROTOCOL;
     m.coordinator = request->coordinator;
     m.request = request->request;
-    if (request->kind == ES_CONTROL_HELLO) {
-        hello.name = (char *)(uintptr_t)request->hello.name; /* packing only reads */
-        hello.fingerprint.data = (uint8_t *)(uintptr_t)request->hello.fingerprint;
-        hello.fingerprint.len = ES_FINGERPRINT_BYTES;
-        hello.row_format = (uint32_t)request->hello.row_format;
-        m.body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_HELLO;
-        m.hello = &hello;
-    } else {
-        m.body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATS;
-        m.stats = &stats;
-    }
+    lay_out_body(memory, request, &bodies, &m);
     ES_ASSERT(essaim__v1__control_request__get_packed_size(&m) <= ES_CONTROL_FRAME_MAX);
     return essaim__v1__control_request__pack(&m, out);
 }
 
-static void lay_out_hello(es_control_memory *memory, const es_hello_reply *hello, uint32_t *row_formats,
-                          Essaim__V1__HelloReply *m)
+static void lay_out_state(const es_node_state *state, Essaim__V1__StateReply *m)
 {
-    ES_ASSERT(hello->unit_count <= ES_UNITS_MAX);
-    for (size_t i = 0; i < hello->unit_count; i++) {
-        essaim__v1__units__init(&memory->messages[i]);
-        memory->messages[i].layer = hello->units[i].layer;
-        memory->messages[i].expert_first = hello->units[i].expert_first;
-        memory->messages[i].expert_count = hello->units[i].expert_count;
-        memory->messages[i].slice = hello->units[i].slice;
-        memory->messages[i].slices = hello->units[i].slices;
-        memory->addresses[i] = &memory->messages[i];
-    }
+    m->phase = (uint32_t)state->phase;
+    m->epoch = state->epoch;
+    m->wanted_bytes = state->wanted_bytes;
+    m->mapped_bytes = state->mapped_bytes;
+    m->verified_bytes = state->verified_bytes;
+    m->memory_bytes = state->memory_bytes;
+    m->memory_free_bytes = state->memory_free_bytes;
+    m->failure = (char *)(uintptr_t)state->failure;
+}
+
+static void lay_out_hello(es_control_memory *memory, const es_hello_reply *hello, uint32_t *row_formats,
+                          Essaim__V1__StateReply *state, Essaim__V1__HelloReply *m)
+{
     m->name = (char *)(uintptr_t)hello->name;
     m->fingerprint.data = (uint8_t *)(uintptr_t)hello->fingerprint;
     m->fingerprint.len = ES_FINGERPRINT_BYTES;
     m->data_port = hello->data_port;
     m->epoch = hello->epoch;
     m->n_units = hello->unit_count;
-    m->units = memory->addresses;
+    m->units = lay_out_units(memory, hello->units, hello->unit_count);
     m->threads = hello->threads;
     m->rows_max = hello->rows_max;
+    m->read_bytes_per_s = hello->read_bytes_per_s;
+    m->numa_nodes = hello->numa_nodes;
+    lay_out_state(&hello->state, state);
+    m->state = state;
     m->row_formats = row_formats;
     for (uint32_t f = 0; f < ES_ROWS_COUNT; f++)
         if (hello->row_formats[f]) row_formats[m->n_row_formats++] = f;
@@ -105,6 +161,7 @@ static void lay_out_stats(const es_node_stats *stats, Essaim__V1__StatsReply *m)
     m->errors = (uint64_t *)(uintptr_t)stats->errors;
     m->malformed = stats->malformed;
     m->unsent = stats->unsent;
+    m->refused = stats->refused;
     m->uptime_ns = stats->uptime_ns;
     m->compute_ns = stats->compute_ns;
 }
@@ -115,15 +172,20 @@ es_status es_control_reply_pack(es_control_memory *memory, const es_control_repl
     Essaim__V1__ControlReply m = ESSAIM__V1__CONTROL_REPLY__INIT;
     Essaim__V1__HelloReply hello = ESSAIM__V1__HELLO_REPLY__INIT;
     Essaim__V1__StatsReply stats = ESSAIM__V1__STATS_REPLY__INIT;
+    Essaim__V1__StateReply state = ESSAIM__V1__STATE_REPLY__INIT;
     uint32_t row_formats[ES_ROWS_COUNT];
     m.protocol = ES_PROTOCOL;
     m.request = reply->request;
     m.status = (uint32_t)reply->status;
     m.text = (char *)(uintptr_t)reply->text;
     if (reply->status == ES_OK && reply->kind == ES_CONTROL_HELLO) {
-        lay_out_hello(memory, &reply->hello, row_formats, &hello);
+        lay_out_hello(memory, &reply->hello, row_formats, &state, &hello);
         m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_HELLO;
         m.hello = &hello;
+    } else if (reply->status == ES_OK && reply->kind == ES_CONTROL_STATE) {
+        lay_out_state(&reply->state, &state);
+        m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_STATE;
+        m.state = &state;
     } else if (reply->status == ES_OK) {
         lay_out_stats(&reply->stats, &stats);
         m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_STATS;
@@ -162,6 +224,56 @@ static es_status read_hello(const Essaim__V1__Hello *m, es_hello *ret_hello, es_
     return ES_OK;
 }
 
+static es_status read_units(es_control_memory *memory, size_t count, Essaim__V1__Units *const *from,
+                            es_err *err)
+{
+    if (count > ES_UNITS_MAX)
+        return es_err_set(err, ES_INVALID, "units: %zu, more than %d", count, ES_UNITS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const Essaim__V1__Units *u = from[i];
+        if (u->expert_count < 1 || u->expert_count > UINT32_MAX - u->expert_first)
+            return es_err_set(err, ES_INVALID, "units: range %zu has %u experts", i, u->expert_count);
+        if (u->slices < 1 || u->slice >= u->slices)
+            return es_err_set(err, ES_INVALID, "units: range %zu is slice %u of %u", i, u->slice, u->slices);
+        memory->units[i] = (es_units){u->layer, u->expert_first, u->expert_count, u->slice, u->slices};
+    }
+    return ES_OK;
+}
+
+static es_status read_change(es_control_memory *memory, const Essaim__V1__Change *m,
+                             es_units_change *ret_change, es_err *err)
+{
+    *ret_change = (es_units_change){m->epoch, memory->units, m->n_units};
+    return read_units(memory, m->n_units, m->units, err);
+}
+
+static es_status read_body(es_control_memory *memory, const Essaim__V1__ControlRequest *m,
+                           es_control_request *ret_request, es_err *err)
+{
+    switch (m->body_case) {
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_HELLO:
+        ret_request->kind = ES_CONTROL_HELLO;
+        return read_hello(m->hello, &ret_request->hello, err);
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_STATS:
+        ret_request->kind = ES_CONTROL_STATS;
+        return ES_OK;
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_LOAD:
+        ret_request->kind = ES_CONTROL_LOAD;
+        return read_change(memory, m->load, &ret_request->change, err);
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_DROP:
+        ret_request->kind = ES_CONTROL_DROP;
+        return read_change(memory, m->drop, &ret_request->change, err);
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_DRAIN:
+        ret_request->kind = ES_CONTROL_DRAIN;
+        return ES_OK;
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_STATE:
+        ret_request->kind = ES_CONTROL_STATE;
+        return ES_OK;
+    default:
+        return es_err_set(err, ES_UNSUPPORTED, "body: not known here");
+    }
+}
+
 es_status es_control_request_unpack(es_control_memory *memory, const uint8_t *bytes, size_t count,
                                     es_control_request *ret_request, es_err *err)
 {
@@ -175,30 +287,23 @@ es_status es_control_request_unpack(es_control_memory *memory, const uint8_t *by
     es_status status = es_wire_protocol_check(m->protocol, err);
     if (status == ES_OK && m->coordinator == 0)
         status = es_err_set(err, ES_INVALID, "coordinator: 0 is nobody");
-    if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REQUEST__BODY_HELLO) {
-        ret_request->kind = ES_CONTROL_HELLO;
-        status = read_hello(m->hello, &ret_request->hello, err);
-    } else if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REQUEST__BODY_STATS) {
-        ret_request->kind = ES_CONTROL_STATS;
-    } else if (status == ES_OK) {
-        status = es_err_set(err, ES_UNSUPPORTED, "body: not known here");
-    }
+    if (status == ES_OK) status = read_body(memory, m, ret_request, err);
     if (status != ES_OK) es_err_prefix(err, "control request");
     return status;
 }
 
-static es_status read_units(es_control_memory *memory, const Essaim__V1__HelloReply *m, es_err *err)
+static es_status read_state(const Essaim__V1__StateReply *m, es_node_state *ret_state, es_err *err)
 {
-    if (m->n_units > ES_UNITS_MAX)
-        return es_err_set(err, ES_INVALID, "units: %zu, more than %d", m->n_units, ES_UNITS_MAX);
-    for (size_t i = 0; i < m->n_units; i++) {
-        const Essaim__V1__Units *u = m->units[i];
-        if (u->expert_count < 1 || u->expert_count > UINT32_MAX - u->expert_first)
-            return es_err_set(err, ES_INVALID, "units: range %zu has %u experts", i, u->expert_count);
-        if (u->slices < 1 || u->slice >= u->slices)
-            return es_err_set(err, ES_INVALID, "units: range %zu is slice %u of %u", i, u->slice, u->slices);
-        memory->units[i] = (es_units){u->layer, u->expert_first, u->expert_count, u->slice, u->slices};
-    }
+    if (m->phase >= ES_NODE_PHASE_COUNT)
+        return es_err_set(err, ES_UNSUPPORTED, "phase: %u is not known here", m->phase);
+    *ret_state = (es_node_state){.phase = (es_node_phase)m->phase,
+                                 .epoch = m->epoch,
+                                 .wanted_bytes = m->wanted_bytes,
+                                 .mapped_bytes = m->mapped_bytes,
+                                 .verified_bytes = m->verified_bytes,
+                                 .memory_bytes = m->memory_bytes,
+                                 .memory_free_bytes = m->memory_free_bytes};
+    snprintf(ret_state->failure, sizeof ret_state->failure, "%s", m->failure);
     return ES_OK;
 }
 
@@ -207,7 +312,9 @@ static es_status read_hello_reply(es_control_memory *memory, const Essaim__V1__H
 {
     es_status status = copy_name(m->name, ret_hello->name, err);
     if (status == ES_OK) status = copy_fingerprint(m->fingerprint, ret_hello->fingerprint, err);
-    if (status == ES_OK) status = read_units(memory, m, err);
+    if (status == ES_OK) status = read_units(memory, m->n_units, m->units, err);
+    if (status == ES_OK && m->state == NULL) status = es_err_set(err, ES_INVALID, "state: missing");
+    if (status == ES_OK) status = read_state(m->state, &ret_hello->state, err);
     if (status != ES_OK) return status;
     if (m->data_port < 1 || m->data_port > 65535)
         return es_err_set(err, ES_INVALID, "data_port: %u is not 1 to 65535", m->data_port);
@@ -219,6 +326,8 @@ static es_status read_hello_reply(es_control_memory *memory, const Essaim__V1__H
     ret_hello->units = memory->units;
     ret_hello->unit_count = m->n_units;
     ret_hello->threads = m->threads;
+    ret_hello->read_bytes_per_s = m->read_bytes_per_s;
+    ret_hello->numa_nodes = m->numa_nodes;
     ret_hello->rows_max = m->rows_max;
     return ES_OK;
 }
@@ -232,6 +341,7 @@ static void read_stats(const Essaim__V1__StatsReply *m, es_node_stats *ret_stats
                                  .bytes_out = m->bytes_out,
                                  .malformed = m->malformed,
                                  .unsent = m->unsent,
+                                 .refused = m->refused,
                                  .uptime_ns = m->uptime_ns,
                                  .compute_ns = m->compute_ns};
     for (size_t i = 0; i < m->n_errors && i < ES_STATUS_COUNT; i++) ret_stats->errors[i] = m->errors[i];
@@ -261,6 +371,9 @@ es_status es_control_reply_unpack(es_control_memory *memory, const uint8_t *byte
     } else if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REPLY__BODY_STATS) {
         ret_reply->kind = ES_CONTROL_STATS;
         read_stats(m->stats, &ret_reply->stats);
+    } else if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REPLY__BODY_STATE) {
+        ret_reply->kind = ES_CONTROL_STATE;
+        status = read_state(m->state, &ret_reply->state, err);
     } else if (status == ES_OK && m->status == ES_OK) {
         status = es_err_set(err, ES_UNSUPPORTED, "body: not known here");
     }
@@ -284,4 +397,12 @@ bool es_name_valid(const char *name)
         if (!letter && !digit && strchr("._-", *p) == NULL) return false;
     }
     return true;
+}
+
+const char *es_node_phase_name(es_node_phase phase)
+{
+    static const char *const NAMES[ES_NODE_PHASE_COUNT] = {
+        [ES_NODE_READY] = "ready", [ES_NODE_LOADING] = "loading", [ES_NODE_DRAINING] = "draining"};
+    ES_ASSERT((unsigned)phase < ES_NODE_PHASE_COUNT);
+    return NAMES[phase];
 }

@@ -1,5 +1,5 @@
-/* Control messages: hello and statistics, each one frame. They have a socket of their own and never wait
- * behind payloads. */
+/* Control messages: hello, statistics, what a node is to hold; each one frame. They have a socket of their
+ * own and never wait behind payloads. */
 #ifndef ES_NET_CONTROL_H
 #define ES_NET_CONTROL_H
 
@@ -16,7 +16,15 @@ enum {
 /* 1 to ES_NAME_MAX letters, digits, '.', '_' and '-': safe in logs, metrics and file names. */
 bool es_name_valid(const char *name);
 
-typedef enum es_control_kind { ES_CONTROL_HELLO, ES_CONTROL_STATS } es_control_kind;
+typedef enum es_control_kind {
+    ES_CONTROL_HELLO,
+    ES_CONTROL_STATS,
+    ES_CONTROL_LOAD,  /* hold these units too */
+    ES_CONTROL_DROP,  /* hold these no longer */
+    ES_CONTROL_DRAIN, /* finish what was asked, take no more */
+    ES_CONTROL_STATE, /* how far is it? The answer to the three above, too */
+    ES_CONTROL_COUNT
+} es_control_kind;
 
 /* "I hold this model and will send rows of this format." */
 typedef struct es_hello {
@@ -25,11 +33,41 @@ typedef struct es_hello {
     es_row_format row_format;
 } es_hello;
 
+/* Units that a placement gives to a node, or takes from it. */
+typedef struct es_units_change {
+    uint64_t epoch;        /* of that placement */
+    const es_units *units; /* [unit_count], at most ES_UNITS_MAX */
+    size_t unit_count;
+} es_units_change;
+
 typedef struct es_control_request {
     uint64_t coordinator, request; /* request comes back in the reply */
     es_control_kind kind;
-    es_hello hello; /* kind ES_CONTROL_HELLO */
+    es_hello hello;         /* kind ES_CONTROL_HELLO */
+    es_units_change change; /* kinds ES_CONTROL_LOAD and ES_CONTROL_DROP */
 } es_control_request;
+
+/* A node computes in all of them what it holds, but that one that drains takes no new requests. The value is
+ * the wire's: append only. */
+typedef enum es_node_phase {
+    ES_NODE_READY,
+    ES_NODE_LOADING, /* does not hold all it was told to */
+    ES_NODE_DRAINING,
+    ES_NODE_PHASE_COUNT
+} es_node_phase;
+
+/* "loading", "ready", "draining". */
+const char *es_node_phase_name(es_node_phase phase);
+
+enum { ES_NODE_FAILURE_MAX = 512 };
+
+typedef struct es_node_state {
+    es_node_phase phase;
+    uint64_t epoch;                                      /* the highest that changed it; 0: as it started */
+    uint64_t wanted_bytes, mapped_bytes, verified_bytes; /* of what it was told to hold; mapped is in use */
+    uint64_t memory_bytes, memory_free_bytes;            /* that weights may take, and what is left of it */
+    char failure[ES_NODE_FAILURE_MAX]; /* why loading stopped before all was there; "": it did not */
+} es_node_state;
 
 typedef struct es_hello_reply {
     char name[ES_NAME_MAX + 1];
@@ -41,6 +79,9 @@ typedef struct es_hello_reply {
     uint32_t threads;
     uint32_t rows_max; /* in one request */
     bool row_formats[ES_ROWS_COUNT];
+    es_node_state state;
+    uint64_t read_bytes_per_s; /* of memory, all threads, measured when it started */
+    uint32_t numa_nodes;
 } es_hello_reply;
 
 typedef struct es_node_stats {
@@ -48,6 +89,7 @@ typedef struct es_node_stats {
     uint64_t errors[ES_STATUS_COUNT]; /* answers that were errors, by status */
     uint64_t malformed;               /* messages dropped without an answer */
     uint64_t unsent;                  /* answers whose asker was gone or did not read */
+    uint64_t refused; /* handshakes that failed, and messages of peers whose key was revoked meanwhile */
     uint64_t uptime_ns, compute_ns;
 } es_node_stats;
 
@@ -58,6 +100,7 @@ typedef struct es_control_reply {
     es_control_kind kind;
     es_hello_reply hello; /* status ES_OK and kind ES_CONTROL_HELLO */
     es_node_stats stats;  /* status ES_OK and kind ES_CONTROL_STATS */
+    es_node_state state;  /* status ES_OK and kind ES_CONTROL_STATE */
 } es_control_reply;
 
 /* The memory control messages are decoded into; larger than what data headers need. One thread's own. */
@@ -65,9 +108,9 @@ typedef struct es_control_memory es_control_memory;
 es_status es_control_memory_create(es_control_memory **ret_memory, es_err *err);
 void es_control_memory_destroy(es_control_memory **memory);
 
-/* Writes a message into out [ES_CONTROL_FRAME_MAX]. A reply lays its units out in memory; ES_NO_MEMORY when
- * they are too many. */
-size_t es_control_request_pack(const es_control_request *request, uint8_t *out);
+/* Writes a message into out [ES_CONTROL_FRAME_MAX]. Units are laid out in memory; ES_NO_MEMORY when a reply's
+ * are too many. */
+size_t es_control_request_pack(es_control_memory *memory, const es_control_request *request, uint8_t *out);
 es_status es_control_reply_pack(es_control_memory *memory, const es_control_reply *reply, uint8_t *out,
                                 size_t *ret_bytes, es_err *err);
 

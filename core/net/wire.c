@@ -28,6 +28,8 @@ size_t es_wire_request_pack(const es_wire_request *request, uint8_t *out, size_t
     m.expert = (uint32_t *)(uintptr_t)request->expert;
     m.n_weight = request->pairs;
     m.weight = (float *)(uintptr_t)request->weight;
+    m.n_chunks = request->chunks != NULL ? request->pairs : 0;
+    m.chunks = (uint32_t *)(uintptr_t)request->chunks;
     m.payload_crc32c = request->payload_crc32c;
     ES_ASSERT(essaim__v1__expert_request__get_packed_size(&m) <= out_bytes);
     return essaim__v1__expert_request__pack(&m, out);
@@ -45,6 +47,8 @@ size_t es_wire_reply_pack(const es_wire_reply *reply, uint8_t *out, size_t out_b
     m.rows = (uint32_t)reply->rows;
     m.status = (uint32_t)reply->status;
     m.text = (char *)(uintptr_t)reply->text;
+    if (reply->status != ES_OK && reply->failed_row < ES_STEP_ROWS_MAX)
+        m.failed_row = (uint32_t)reply->failed_row + 1;
     m.cols = (uint32_t)reply->cols;
     m.width = (uint32_t)reply->width;
     m.payload_crc32c = reply->payload_crc32c;
@@ -72,6 +76,15 @@ static es_status check_pairs(const Essaim__V1__ExpertRequest *m, es_err *err)
         return es_err_set(err, ES_INVALID, "expert: %zu values for %zu pairs", m->n_expert, pairs);
     if (m->n_weight != pairs)
         return es_err_set(err, ES_INVALID, "weight: %zu values for %zu pairs", m->n_weight, pairs);
+    if (m->n_chunks != 0 && m->n_chunks != pairs)
+        return es_err_set(err, ES_INVALID, "chunks: %zu values for %zu pairs", m->n_chunks, pairs);
+    for (size_t p = 0; p < m->n_chunks; p++) {
+        es_chunks chunks = es_chunks_decode(m->chunks[p]);
+        if (chunks.count > ES_CHUNKS_MAX || chunks.first + chunks.count > ES_CHUNKS_MAX ||
+            (chunks.count == 0 && chunks.first != 0))
+            return es_err_set(err, ES_INVALID, "chunks: pair %zu wants %u from %u on", p, chunks.count,
+                              chunks.first);
+    }
     for (size_t p = 0; p < pairs; p++)
         if (!isfinite(m->weight[p])) return es_err_set(err, ES_NUMERIC, "weight: pair %zu is not finite", p);
     return ES_OK;
@@ -109,6 +122,7 @@ es_status es_wire_request_unpack(es_wire_memory *memory, const uint8_t *bytes, s
     ret_request->pairs_per_row = m->pairs_per_row;
     ret_request->expert = m->expert;
     ret_request->weight = m->weight;
+    ret_request->chunks = m->n_chunks > 0 ? m->chunks : NULL;
     ret_request->payload_crc32c = m->payload_crc32c;
     return ES_OK;
 }
@@ -133,7 +147,7 @@ static es_status check_reply(const Essaim__V1__ExpertReply *m, es_err *err)
 es_status es_wire_reply_unpack(es_wire_memory *memory, const uint8_t *bytes, size_t count,
                                es_wire_reply *ret_reply, es_err *err)
 {
-    *ret_reply = (es_wire_reply){.text = ""};
+    *ret_reply = (es_wire_reply){.text = "", .failed_row = SIZE_MAX};
     if (count > ES_WIRE_HEADER_MAX) return es_err_set(err, ES_CORRUPT, "reply header: %zu bytes", count);
     const Essaim__V1__ExpertReply *m =
         essaim__v1__expert_reply__unpack(es_wire_memory_reset(memory), count, bytes);
@@ -146,6 +160,8 @@ es_status es_wire_reply_unpack(es_wire_memory *memory, const uint8_t *bytes, siz
     }
     ret_reply->status = (es_status)m->status;
     ret_reply->text = m->text;
+    if (m->status != ES_OK && m->failed_row > 0 && m->failed_row <= ES_STEP_ROWS_MAX)
+        ret_reply->failed_row = m->failed_row - 1;
     if (m->status == ES_OK) {
         ret_reply->rows = m->rows;
         ret_reply->cols = m->cols;

@@ -4,14 +4,15 @@
 #define ES_NET_WIRE_H
 
 #include "essaim/experts.h"
+#include "essaim/placement.h"
 #include "essaim/status.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    ES_PROTOCOL = 1,
-    ES_WIRE_HEADER_MAX = 320 * 1024, /* the largest request header: every row with every pair */
+    ES_PROTOCOL = 2,
+    ES_WIRE_HEADER_MAX = 480 * 1024, /* the largest request header: every row with every pair */
     ES_WIRE_COLS_MAX = 1 << 20,
 };
 
@@ -29,6 +30,7 @@ typedef struct es_wire_request {
     const uint32_t *pairs_per_row; /* [rows], each 1 to ES_PAIRS_PER_ROW_MAX, their sum is pairs */
     const uint32_t *expert;        /* [pairs] */
     const float *weight;           /* [pairs], finite */
+    const uint32_t *chunks;        /* [pairs], es_chunks_code; NULL: whole experts */
     uint32_t payload_crc32c;
 } es_wire_request;
 
@@ -36,7 +38,8 @@ typedef struct es_wire_request {
 typedef struct es_wire_reply {
     es_wire_ids ids;
     es_status status;
-    const char *text; /* never NULL; "" unless status is an error */
+    const char *text;  /* never NULL; "" unless status is an error */
+    size_t failed_row; /* of the request: what the error is about; SIZE_MAX: no row, or status is ES_OK */
     size_t rows, cols;
     size_t width; /* bytes of one value; 0 unless status is ES_OK */
     uint32_t payload_crc32c;

@@ -54,6 +54,16 @@ es_status es_bind_ends_rows(const es_checkpoint *checkpoint, es_arena *arena, es
     return status == ES_OK ? names->bind_ends(&b, model) : status;
 }
 
+es_status es_bind_experts_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
+                               es_arena *arena, es_layer *to, es_err *err)
+{
+    const es_names *names = names_of(checkpoint);
+    es_bound bound = {NULL, 0, 0};
+    const es_binder b = {checkpoint, shape, names->config, arena, &bound, err, true};
+    es_status status = make_list(&b);
+    return status == ES_OK ? names->bind_experts(&b, layer, NULL, to) : status;
+}
+
 es_status es_bind_layer_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
                              es_arena *arena, es_layer *to, es_err *err)
 {
@@ -63,6 +73,7 @@ es_status es_bind_layer_rows(const es_checkpoint *checkpoint, const es_shape *sh
     to->is_moe = es_shape_layer_is_moe(shape, layer);
     es_status status = make_list(&b);
     if (status == ES_OK) status = names->bind_layer(&b, layer, to);
-    if (status == ES_OK && to->is_moe) status = names->bind_experts(&b, layer, NULL, to);
+    if (status == ES_OK && to->is_moe)
+        status = es_bind_experts_rows(checkpoint, shape, layer, arena, to, err);
     return status;
 }

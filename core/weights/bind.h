@@ -31,4 +31,8 @@ es_status es_bind_ends_rows(const es_checkpoint *checkpoint, es_arena *arena, es
 es_status es_bind_layer_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
                              es_arena *arena, es_layer *to, es_err *err);
 
+/* A layer's routed experts alone. */
+es_status es_bind_experts_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
+                               es_arena *arena, es_layer *to, es_err *err);
+
 #endif

@@ -4,6 +4,7 @@
 #define ES_WEIGHTS_SHARD_H
 
 #include "base/arena.h"
+#include "essaim/placement.h"
 #include "weights/fields.h"
 
 enum {
@@ -32,9 +33,10 @@ typedef struct es_shard_part {
     uint64_t scales_at;          /* FP8: the grid of its own, f32 [scale rows][scale cols] */
 } es_shard_part;
 
-/* What is checked, and resumed, at once: a routed expert's three matrices, or one field of the backbone. */
+/* What is checked, and resumed, at once: three matrices of a routed expert or of a stretch of one, or one
+ * field of the backbone. */
 typedef struct es_shard_unit {
-    const char *name; /* "layers.3.experts.17", "layers.3.q_a" */
+    const char *name; /* "layers.3.experts.17", "layers.3.experts.17.chunks.2.4", "layers.3.q_a" */
     uint64_t offset, bytes;
     uint8_t sum[ES_SHARD_SUM_BYTES];
     es_shard_part *parts;
@@ -74,9 +76,22 @@ bool es_shard_lay_out(es_shard_unit *unit);
 /* Gives every unit its offset, each on a page of its own. False when they do not fit. */
 bool es_shard_place_units(es_shard *shard);
 
-/* A routed expert's name. */
-void es_shard_expert_name(size_t layer, size_t expert, char ret_name[ES_FIELD_NAME_BYTES]);
-bool es_shard_parse_expert(const char *name, size_t *ret_layer, size_t *ret_expert);
+/* A routed expert, or the chunks of one that a unit holds; a count of 0 is the whole. */
+typedef struct es_shard_expert {
+    size_t layer, expert;
+    es_chunks chunks;
+} es_shard_expert;
+
+/* Its unit's name. */
+void es_shard_expert_name(const es_shard_expert *expert, char ret_name[ES_FIELD_NAME_BYTES]);
+bool es_shard_parse_expert(const char *name, es_shard_expert *ret_expert);
+
+/* Whether unit is a routed expert of this shape, or a stretch of one, in matrices of the right sizes in
+ * panels. */
+bool es_shard_check_expert(const es_shape *shape, const es_shard_unit *unit, es_shard_expert *ret_expert);
+
+/* The feed-forward of such a unit whose first byte stands at data. */
+es_ffn es_shard_unit_ffn(const es_shard_unit *unit, const uint8_t *data);
 
 /* The file names of a folder's shards: "coordinator.shard", "experts-01-of-04.shard" (index from 0). */
 void es_shard_file_name(es_shard_kind kind, size_t index, size_t count, char ret_name[ES_FIELD_NAME_BYTES]);

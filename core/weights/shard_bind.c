@@ -19,9 +19,9 @@ static es_status no_memory(const binder *b)
     return es_err_set(b->err, ES_NO_MEMORY, "%s: list of weights", b->file);
 }
 
-static es_matrix matrix_of(const binder *b, const es_shard_unit *unit, const es_shard_part *part)
+/* A part of the unit whose first byte stands at data. */
+static es_matrix matrix_of(const uint8_t *data, const es_shard_part *part)
 {
-    const uint8_t *data = b->bytes + unit->offset;
     size_t lines =
         part->layout == ES_LAYOUT_PANELS ? es_size_ceil_div(part->rows, ES_PANEL_ROWS) : part->rows;
     es_matrix w = {
@@ -41,12 +41,19 @@ static es_matrix matrix_of(const binder *b, const es_shard_unit *unit, const es_
     return w;
 }
 
-/* Whether the unit's parts from part_first on are what the field wants. */
-static es_status check_parts(const binder *b, const es_shard_unit *unit, size_t part_first,
-                             const es_field *field)
+es_ffn es_shard_unit_ffn(const es_shard_unit *unit, const uint8_t *data)
+{
+    ES_ASSERT(unit->part_count == 3);
+    return (es_ffn){.gate = matrix_of(data, &unit->parts[0]),
+                    .up = matrix_of(data, &unit->parts[1]),
+                    .down = matrix_of(data, &unit->parts[2])};
+}
+
+/* Whether the unit's parts are what the field wants. */
+static es_status check_parts(const binder *b, const es_shard_unit *unit, const es_field *field)
 {
     for (size_t i = 0; i < field->count; i++) {
-        const es_shard_part *part = &unit->parts[part_first + i];
+        const es_shard_part *part = &unit->parts[i];
         bool values = field->kind == ES_FIELD_VALUES;
         if (part->rows != field->rows || part->cols != field->cols)
             return es_err_set(b->err, ES_CORRUPT,
@@ -59,21 +66,21 @@ static es_status check_parts(const binder *b, const es_shard_unit *unit, size_t 
     return ES_OK;
 }
 
-static es_status bind_field(const binder *b, const es_shard_unit *unit, size_t part_first,
-                            const es_field *field)
+static es_status bind_field(const binder *b, const es_shard_unit *unit, const es_field *field)
 {
-    es_status status = check_parts(b, unit, part_first, field);
+    es_status status = check_parts(b, unit, field);
     if (status != ES_OK) return status;
-    const es_shard_part *parts = unit->parts + part_first;
+    const es_shard_part *parts = unit->parts;
+    const uint8_t *data = b->bytes + unit->offset;
     if (field->kind == ES_FIELD_VALUES) {
-        *field->values = (const float *)(const void *)(b->bytes + unit->offset + parts[0].at);
+        *field->values = (const float *)(const void *)(data + parts[0].at);
     } else if (field->kind == ES_FIELD_HEADS) {
         es_matrix *heads = es_arena_take(b->arena, field->count, sizeof *heads);
         if (heads == NULL) return no_memory(b);
-        for (size_t i = 0; i < field->count; i++) heads[i] = matrix_of(b, unit, &parts[i]);
+        for (size_t i = 0; i < field->count; i++) heads[i] = matrix_of(data, &parts[i]);
         *field->heads = heads;
     } else {
-        *field->matrix = matrix_of(b, unit, &parts[0]);
+        *field->matrix = matrix_of(data, &parts[0]);
     }
     return ES_OK;
 }
@@ -86,7 +93,7 @@ static es_status bind_fields(const binder *b, size_t *next, const es_field *fiel
         const es_shard_unit *unit = *next < b->shard->unit_count ? &b->shard->units[(*next)++] : NULL;
         if (unit == NULL || strcmp(unit->name, fields[i].name) != 0 || unit->part_count != fields[i].count)
             return es_err_set(b->err, ES_CORRUPT, "%s: %s: missing or out of order", b->file, fields[i].name);
-        status = bind_field(b, unit, 0, &fields[i]);
+        status = bind_field(b, unit, &fields[i]);
     }
     return status;
 }
@@ -109,10 +116,14 @@ static es_status bind_expert(const binder *b, const es_shard_unit *unit, const u
                              es_model *model)
 {
     const es_shape *s = &model->shape;
-    size_t l, e;
-    if (!es_shard_parse_expert(unit->name, &l, &e) || l >= s->layers || e >= s->experts ||
-        !es_shape_layer_is_moe(s, l) || unit->part_count != 3)
+    es_shard_expert expert;
+    if (!es_shard_check_expert(s, unit, &expert))
         return es_err_set(b->err, ES_CORRUPT, "%s: %s: not an expert of this config", b->file, unit->name);
+    if (expert.chunks.count > 0)
+        return es_err_set(b->err, ES_UNSUPPORTED,
+                          "%s: %s: a slice: expert nodes compute from it, nothing else does", b->file,
+                          unit->name);
+    size_t l = expert.layer, e = expert.expert;
     if (wanted != NULL && wanted[l * s->experts + e] == 0) return ES_OK;
     es_layer *layer = &model->layers[l];
     if (layer->experts == NULL) layer->experts = es_arena_take(b->arena, s->experts, sizeof *layer->experts);
@@ -121,11 +132,8 @@ static es_status bind_expert(const binder *b, const es_shard_unit *unit, const u
         (es_ffn *)(uintptr_t)&layer->experts[e]; /* taken above, and not shared before the model is open */
     if (to->gate.data != NULL)
         return es_err_set(b->err, ES_CORRUPT, "%s: %s: there twice", b->file, unit->name);
-    es_field fields[ES_FIELDS_MAX];
-    es_status status = ES_OK;
-    size_t count = es_fields_of_expert(s, to, fields);
-    for (size_t i = 0; i < count && status == ES_OK; i++) status = bind_field(b, unit, i, &fields[i]);
-    return status;
+    *to = es_shard_unit_ffn(unit, b->bytes + unit->offset);
+    return ES_OK;
 }
 
 es_status es_shard_bind(const es_shard *shard, const char *file, const uint8_t *bytes, const uint8_t *wanted,

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
+#include "essaim/placement.h"
 #include "weights/requantise.h"
 
 /* The matrix at hand. */
@@ -32,10 +33,16 @@ typedef struct es_cut_source {
                       size_t row_first, size_t row_count, const uint8_t **ret_rows, es_err *err);
 } es_cut_source;
 
+/* What one expert shard holds; its ranges are of this model and do not overlap. */
+typedef struct es_cut_share {
+    const es_units *units;
+    size_t unit_count;
+} es_cut_share;
+
 typedef struct es_cut_options {
     const char *out;
-    size_t nodes;          /* expert shards, 1 to ES_SHARDS_MAX; 0 for a model without experts */
-    const uint16_t *owner; /* [layers][experts]: the shard, below nodes, that holds it */
+    size_t nodes;               /* expert shards, 1 to ES_SHARDS_MAX; 0 for a model without experts */
+    const es_cut_share *shares; /* [nodes] */
     es_pool *pool;
     es_progress_fn *progress; /* may be NULL */
     void *progress_context;
@@ -55,8 +62,8 @@ es_status es_cut(const es_cut_source *source, const es_cut_options *options, es_
 /* A published folder or GGUF file as a source, cut as it is or to format. */
 typedef struct es_model_source es_model_source;
 
-/* format ES_FORMAT_COUNT: as it is. ES_INVALID for a format that cannot be made. The pool is borrowed. */
-es_status es_model_source_open(const char *path, es_format format, es_pool *pool,
+/* format ES_FORMAT_COUNT: as it is. ES_INVALID for a format that cannot be made. Pool and kernels are borrowed. */
+es_status es_model_source_open(const char *path, es_format format, const es_kernels *kernels, es_pool *pool,
                                es_model_source **ret_source, es_err *err);
 const es_cut_source *es_model_source_get(const es_model_source *source);
 const es_weight_error *es_model_source_errors(const es_model_source *source); /* [ES_WEIGHT_COUNT] */

@@ -217,10 +217,10 @@ static es_part part_of(const char *name)
 static es_part part_of_unit(const es_shape *shape, const char *name)
 {
     static const char *const FFN[] = {"gate", "up", "down"};
-    size_t layer, expert;
+    es_shard_expert expert;
     unsigned l;
     char field[ES_FIELD_NAME_BYTES];
-    if (es_shard_parse_expert(name, &layer, &expert)) return ES_PART_ROUTED_EXPERTS;
+    if (es_shard_parse_expert(name, &expert)) return ES_PART_ROUTED_EXPERTS;
     if (sscanf(name, "layers.%5u.%40s", &l, field) != 2) return part_of(name);
     for (size_t i = 0; i < 3; i++)
         if (strcmp(field, FFN[i]) == 0)

@@ -60,22 +60,51 @@ bool es_shard_place_units(es_shard *shard)
     return at <= INT64_MAX - ES_SHARD_MANIFEST_MAX;
 }
 
-void es_shard_expert_name(size_t layer, size_t expert, char ret_name[ES_FIELD_NAME_BYTES])
+void es_shard_expert_name(const es_shard_expert *expert, char ret_name[ES_FIELD_NAME_BYTES])
 {
-    snprintf(ret_name, ES_FIELD_NAME_BYTES, "layers.%zu.experts.%zu", layer, expert);
+    int bytes =
+        snprintf(ret_name, ES_FIELD_NAME_BYTES, "layers.%zu.experts.%zu", expert->layer, expert->expert);
+    if (expert->chunks.count > 0 && bytes < ES_FIELD_NAME_BYTES)
+        snprintf(ret_name + bytes, ES_FIELD_NAME_BYTES - (size_t)bytes, ".chunks.%u.%u", expert->chunks.first,
+                 expert->chunks.count);
 }
 
-bool es_shard_parse_expert(const char *name, size_t *ret_layer, size_t *ret_expert)
+bool es_shard_parse_expert(const char *name, es_shard_expert *ret_expert)
 {
-    unsigned layer, expert;
+    unsigned layer, expert, first = 0, count = 0;
     char again[ES_FIELD_NAME_BYTES];
-    if (strlen(name) >= ES_FIELD_NAME_BYTES / 2 ||
-        sscanf(name, "layers.%5u.experts.%5u", &layer, &expert) != 2)
-        return false;
-    es_shard_expert_name(layer, expert, again);
-    *ret_layer = layer;
-    *ret_expert = expert;
+    if (strlen(name) >= ES_FIELD_NAME_BYTES) return false;
+    int read = sscanf(name, "layers.%5u.experts.%5u.chunks.%4u.%4u", &layer, &expert, &first, &count);
+    if (read != 2 && (read != 4 || count == 0)) return false;
+    *ret_expert = (es_shard_expert){layer, expert, {first, count}};
+    es_shard_expert_name(ret_expert, again);
     return strcmp(name, again) == 0;
+}
+
+/* Columns of the expert that its chunks are; 0: not chunks of an expert this wide. */
+static size_t chunk_columns(size_t intermediate, es_chunks chunks)
+{
+    size_t first = (size_t)chunks.first * ES_CHUNK_COLUMNS;
+    size_t end = first + (size_t)chunks.count * ES_CHUNK_COLUMNS;
+    if (chunks.count == 0) return intermediate;
+    if (chunks.first + chunks.count > es_chunks_of(intermediate)) return 0;
+    return es_size_min(end, intermediate) - first;
+}
+
+bool es_shard_check_expert(const es_shape *shape, const es_shard_unit *unit, es_shard_expert *ret_expert)
+{
+    es_shard_expert *x = ret_expert;
+    if (unit->part_count != 3 || !es_shard_parse_expert(unit->name, x) || x->layer >= shape->layers ||
+        x->expert >= shape->experts || !es_shape_layer_is_moe(shape, x->layer))
+        return false;
+    size_t width = chunk_columns(shape->expert_intermediate, x->chunks);
+    for (size_t i = 0; i < 3; i++) {
+        const es_shard_part *part = &unit->parts[i];
+        size_t rows = i < 2 ? width : shape->hidden, cols = i < 2 ? shape->hidden : width;
+        if (width == 0 || part->layout != ES_LAYOUT_PANELS || part->rows != rows || part->cols != cols)
+            return false;
+    }
+    return true;
 }
 
 void es_shard_file_name(es_shard_kind kind, size_t index, size_t count, char ret_name[ES_FIELD_NAME_BYTES])

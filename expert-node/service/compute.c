@@ -7,34 +7,34 @@
 #include <inttypes.h>
 #include <string.h>
 
-static es_status not_here(const es_service *service, const es_wire_request *request, uint32_t expert,
-                          es_err *err)
-{
-    return es_err_set(err, ES_NOT_HERE,
-                      "layer %u: expert %u is not held here (epoch %" PRIu64 " here, %" PRIu64 " asked)",
-                      request->ids.layer, expert, service->epoch, request->ids.epoch);
-}
-
-/* The request makes sense for this model, and all its experts are held. */
+/* The request makes sense for this model and this moment. */
 static es_status check(es_service *service, const es_wire_request *request, es_err *err)
 {
-    const es_shape *shape = &service->work.model->shape;
+    const es_shape *shape = service->options.shape;
     if (!es_guests_know(&service->guests, request->ids.coordinator))
         return es_err_set(err, ES_MISMATCH, "coordinator %016" PRIx64 " is not known here: say hello first",
                           request->ids.coordinator);
+    if (service->draining) return es_err_set(err, ES_UNAVAILABLE, "draining: it takes no new requests");
     if (request->ids.layer >= shape->layers || !es_shape_layer_is_moe(shape, request->ids.layer))
         return es_err_set(err, ES_INVALID, "layer %u has no experts in this model", request->ids.layer);
     if (request->cols != shape->hidden)
         return es_err_set(err, ES_INVALID, "cols: %zu, but the model's hidden is %zu", request->cols,
                           shape->hidden);
-    const uint8_t *held = service->work.held + request->ids.layer * shape->experts;
-    for (size_t p = 0; p < request->pairs; p++) {
-        if (request->expert[p] >= shape->experts)
-            return es_err_set(err, ES_INVALID, "expert %u, but a layer has %zu", request->expert[p],
-                              shape->experts);
-        if (held[request->expert[p]] == 0) return not_here(service, request, request->expert[p], err);
-    }
     return ES_OK;
+}
+
+/* All its experts are held: the batch says where. */
+static es_status find_experts(es_service *service, const es_wire_request *request, es_err *err)
+{
+    const es_holding *holding = es_loader_holding(service->work.loader);
+    es_status status = es_batch_make(&service->batch, holding, request, err);
+    if (status == ES_OK || err == NULL) return status;
+    es_err_prefix(err, "layer %u", request->ids.layer);
+    if (status != ES_NOT_HERE) return status;
+    char cause[ES_ERR_TEXT_MAX];
+    memcpy(cause, err->text, sizeof cause);
+    return es_err_set(err, status, "%s (epoch %" PRIu64 " here, %" PRIu64 " asked)", cause,
+                      es_loader_epoch(service->work.loader), request->ids.epoch);
 }
 
 /* Rows as kernels take them: in place where the frame is aligned to 4 bytes, else copied. */
@@ -59,23 +59,32 @@ static es_status view_rows(es_service *service, const es_wire_request *request, 
     return es_wire_rows_check(ret_rows, err);
 }
 
-static es_status compute(es_service *service, const es_wire_request *request, es_message *message,
-                         es_err *err)
+/* Names the expert as the request does, and its row. */
+static es_status name_failure(es_service *service, const es_expert_engine *engine, size_t *ret_row,
+                              es_err *err)
 {
-    const es_model *model = service->work.model;
+    size_t pair = es_expert_engine_failed_pair(engine);
+    *ret_row = es_batch_row(&service->batch, pair);
+    return es_err_set(err, ES_NUMERIC, "expert %" PRIu32 ": a value is not finite or too large",
+                      service->batch.views[service->batch.view[pair]].expert);
+}
+
+/* *ret_row: the row that an error is about, or SIZE_MAX. */
+static es_status compute(es_service *service, const es_wire_request *request, es_message *message,
+                         size_t *ret_row, es_err *err)
+{
+    es_batch *batch = &service->batch;
     es_expert_engine *engine;
     es_rows rows;
     es_status status = check(service, request, err);
+    if (status == ES_OK) status = find_experts(service, request, err);
     if (status == ES_OK) status = view_rows(service, request, message, &rows, err);
     if (status == ES_OK) status = es_service_engine(service, request->row_format, &engine, err);
     if (status != ES_OK) return status;
-    service->pair_first[0] = 0;
-    for (size_t r = 0; r < request->rows; r++)
-        service->pair_first[r + 1] = service->pair_first[r] + request->pairs_per_row[r];
-    memset(service->sum, 0, request->rows * model->shape.hidden * sizeof *service->sum);
-    es_expert_batch batch = {&rows, service->pair_first, request->expert, request->weight};
-    status = es_expert_engine_run(engine, model->layers[request->ids.layer].experts, model->shape.experts,
-                                  &batch, service->sum, err);
+    memset(service->sum, 0, request->rows * request->cols * sizeof *service->sum);
+    es_expert_batch pairs = {&rows, batch->pair_first, batch->view, batch->weight};
+    status = es_expert_engine_run(engine, batch->ffns, batch->view_count, &pairs, service->sum, err);
+    if (status == ES_NUMERIC) return name_failure(service, engine, ret_row, err);
     if (status != ES_OK) return status;
     service->stats.calls++;
     service->stats.rows += request->rows;
@@ -119,9 +128,13 @@ void es_service_answer_data(es_service *service, es_message *message)
         return;
     }
     service->stats.bytes_in += es_message_bytes(message, 1) + es_message_bytes(message, 2);
-    if (status == ES_OK) status = compute(service, &request, message, &err);
-    es_wire_reply reply = {.ids = request.ids, .status = status, .text = status == ES_OK ? "" : err.text};
-    reply.ids.epoch = service->epoch;
+    size_t failed_row = SIZE_MAX;
+    if (status == ES_OK) status = compute(service, &request, message, &failed_row, &err);
+    es_wire_reply reply = {.ids = request.ids,
+                           .status = status,
+                           .text = status == ES_OK ? "" : err.text,
+                           .failed_row = failed_row};
+    reply.ids.epoch = es_loader_epoch(service->work.loader);
     reply.compute_ns = es_clock_now_ns() - start_ns;
     service->stats.compute_ns += reply.compute_ns;
     if (status == ES_OK) {

@@ -1,4 +1,4 @@
-/* Hello and statistics. */
+/* Hello, statistics, and what this node is to hold. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
@@ -9,7 +9,7 @@
 
 static es_status check_fingerprint(const es_service *service, const es_hello *hello, es_err *err)
 {
-    const uint8_t *ours = service->work.model->fingerprint;
+    const uint8_t *ours = service->work.fingerprint;
     if (memcmp(hello->fingerprint, ours, ES_FINGERPRINT_BYTES) == 0) return ES_OK;
     char here[ES_FINGERPRINT_TEXT_MAX], there[ES_FINGERPRINT_TEXT_MAX];
     es_fingerprint_format(ours, here);
@@ -18,10 +18,25 @@ static es_status check_fingerprint(const es_service *service, const es_hello *he
                       here, there);
 }
 
+static es_status still_loading(const es_service *service, es_err *err)
+{
+    es_node_state state;
+    es_loader_state(service->work.loader, &state);
+    return es_err_set(err, ES_UNAVAILABLE, "still loading: %.1f of %.1f MB are held",
+                      (double)state.mapped_bytes * 1e-6, (double)state.wanted_bytes * 1e-6);
+}
+
+static void tell_state(const es_service *service, es_node_state *ret_state)
+{
+    es_loader_state(service->work.loader, ret_state);
+    if (service->draining) ret_state->phase = ES_NODE_DRAINING;
+}
+
 static es_status greet(es_service *service, const es_control_request *request, es_control_reply *reply,
                        es_err *err)
 {
     es_expert_engine *engine;
+    if (!service->ready) return still_loading(service, err);
     es_status status = check_fingerprint(service, &request->hello, err);
     if (status == ES_OK) status = es_service_engine(service, request->hello.row_format, &engine, err);
     if (status != ES_OK) return status;
@@ -29,25 +44,52 @@ static es_status greet(es_service *service, const es_control_request *request, e
     es_log(ES_LOG_INFO, "coordinator %s (%016" PRIx64 ") is here", request->hello.name, request->coordinator);
     es_hello_reply *hello = &reply->hello;
     strcpy(hello->name, service->options.name);
-    memcpy(hello->fingerprint, service->work.model->fingerprint, ES_FINGERPRINT_BYTES);
+    memcpy(hello->fingerprint, service->work.fingerprint, ES_FINGERPRINT_BYTES);
     hello->data_port = service->data_endpoint.port;
-    hello->epoch = service->epoch;
-    hello->units = service->units;
-    hello->unit_count = service->unit_count;
+    const es_holding *holding = es_loader_holding(service->work.loader);
+    hello->epoch = es_loader_epoch(service->work.loader);
+    hello->units = holding->units;
+    hello->unit_count = holding->unit_count;
+    hello->read_bytes_per_s = service->work.read_bytes_per_s;
+    hello->numa_nodes = (uint32_t)service->work.numa_nodes;
+    tell_state(service, &hello->state);
     hello->threads = (uint32_t)es_pool_threads(service->work.pool);
     hello->rows_max = ES_STEP_ROWS_MAX;
     memcpy(hello->row_formats, service->work.row_formats, sizeof hello->row_formats);
     return ES_OK;
 }
 
+/* Who changes what is held, or sends this node away, has shown that it serves this model. */
+static es_status change(es_service *service, const es_control_request *request, es_err *err)
+{
+    if (!es_guests_know(&service->guests, request->coordinator))
+        return es_err_set(err, ES_MISMATCH, "coordinator %016" PRIx64 " is not known here: say hello first",
+                          request->coordinator);
+    if (request->kind == ES_CONTROL_DRAIN) {
+        if (!service->draining) es_log(ES_LOG_INFO, "draining");
+        service->draining = true;
+        return ES_OK;
+    }
+    if (service->draining) return es_err_set(err, ES_UNAVAILABLE, "draining: it takes no units");
+    return es_loader_change(service->work.loader, &request->change, request->kind == ES_CONTROL_LOAD, err);
+}
+
 static es_status answer(es_service *service, const es_control_request *request, es_control_reply *reply,
                         es_err *err)
 {
+    es_status status = ES_OK;
     reply->kind = request->kind;
     if (request->kind == ES_CONTROL_HELLO) return greet(service, request, reply, err);
-    reply->stats = service->stats;
-    reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
-    return ES_OK;
+    if (request->kind == ES_CONTROL_STATS) {
+        reply->stats = service->stats;
+        reply->stats.refused = es_channel_refused(service->control) + es_channel_refused(service->data);
+        reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
+        return ES_OK;
+    }
+    if (request->kind != ES_CONTROL_STATE) status = change(service, request, err);
+    reply->kind = ES_CONTROL_STATE;
+    tell_state(service, &reply->state);
+    return status;
 }
 
 void es_service_answer_control(es_service *service, es_message *message)

@@ -3,33 +3,37 @@
 #define ES_SERVICE_INTERNAL_H
 
 #include "net/control.h"
+#include "net/flood.h"
+#include "service/batch.h"
 #include "service/guests.h"
 #include "service/service.h"
+#include "service/turns.h"
 
 struct es_service {
     es_service_options options;
     es_service_work work;
     es_net *net;
     es_channel *control, *data;
+    es_flood_guard *control_guard, *data_guard;
+    uint64_t checked_ns; /* when the guards looked last */
     es_endpoint control_endpoint, data_endpoint;
     uint64_t started_ns;
-    uint64_t epoch; /* of the placement this node serves: 0, it was told at start */
+    bool ready, draining;
     es_guests guests;
+    es_turns turns;
     es_node_stats stats;
 
     /* Control messages. */
     es_control_memory *control_memory;
     uint8_t *control_frame; /* [ES_CONTROL_FRAME_MAX] */
-    es_units *units;        /* [unit_count] */
-    size_t unit_count;
 
     /* Computing. */
     es_expert_engine *engines[ES_ROWS_COUNT]; /* NULL: not asked for yet */
     es_wire_memory *wire_memory;
-    uint8_t *header;      /* [ES_WIRE_HEADER_MAX] */
-    uint8_t *rows;        /* [ES_STEP_ROWS_MAX] rows of the wider format, where a frame is not aligned */
-    uint32_t *pair_first; /* [ES_STEP_ROWS_MAX + 1] */
-    int64_t *sum;         /* [ES_STEP_ROWS_MAX][hidden] */
+    uint8_t *header; /* [ES_WIRE_HEADER_MAX] */
+    uint8_t *rows;   /* [ES_STEP_ROWS_MAX] rows of the wider format, where a frame is not aligned */
+    es_batch batch;
+    int64_t *sum; /* [ES_STEP_ROWS_MAX][hidden] */
 };
 
 /* Answers one control message, or drops it. message is the caller's. */

@@ -5,25 +5,35 @@
 #include "essaim/experts.h"
 #include "essaim/placement.h"
 #include "net/channel.h"
+#include "units/loader.h"
 
 struct es_pool;
 
 typedef struct es_service_options {
-    const char *name;             /* es_name_valid; borrowed for the service's life */
-    const es_shape *shape;        /* borrowed likewise */
-    es_endpoint listen;           /* control; port 0: any free one */
-    uint16_t data_port;           /* on the same host; 0: any free one */
-    const es_keys *keys;          /* NULL: loopback only */
-    const es_allow_list *allowed; /* who may connect; needed with keys */
+    const char *name;       /* es_name_valid; borrowed for the service's life */
+    const es_shape *shape;  /* borrowed likewise */
+    es_endpoint listen;     /* control; port 0: any free one */
+    uint16_t data_port;     /* on the same host; 0: any free one */
+    const es_keys *keys;    /* NULL: loopback only */
+    es_allow_list *allowed; /* who may connect; needed with keys */
 } es_service_options;
 
 /* What the node computes with; everything is borrowed while it runs. */
 typedef struct es_service_work {
-    const es_model *model;
-    const uint8_t *held; /* [layers][experts], nonzero: bound in model */
+    es_loader *loader;          /* the service's from here on: it alone calls it; it outlives the service */
+    const uint8_t *fingerprint; /* [ES_FINGERPRINT_BYTES] */
     const es_kernels *kernels;
     struct es_pool *pool;
     bool row_formats[ES_ROWS_COUNT]; /* which it computes */
+    uint64_t read_bytes_per_s;       /* what hello tells of this machine */
+    size_t numa_nodes;
+
+    es_progress_fn *progress; /* told while the node is not ready; may be NULL */
+    void *progress_context;
+
+    /* Called once, by es_service_run, when all that was asked of the loader before it is held. */
+    es_status (*ready)(void *context, es_err *err);
+    void *ready_context;
 } es_service_work;
 
 /* Owned by the thread that opened it. */
@@ -40,8 +50,9 @@ es_endpoint es_service_data_endpoint(const es_service *service);
  * as soon as es_service_run is called. */
 es_status es_service_prepare(es_service *service, const es_service_work *work, es_err *err);
 
-/* Serves until es_signals_stop_asked; the batch under way is finished and answered. ES_IO when a socket
- * fails. */
+/* Serves until es_signals_stop_asked; the batch under way is finished and answered. Until the node is ready
+ * it answers who asks for its state, and nobody else. ES_IO when a socket fails; when the node cannot become
+ * ready, why. */
 es_status es_service_run(es_service *service, es_err *err);
 
 #endif

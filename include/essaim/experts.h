@@ -43,4 +43,7 @@ void es_expert_engine_destroy(es_expert_engine **engine);
 es_status es_expert_engine_run(es_expert_engine *engine, const es_ffn *ffns, size_t ffn_count,
                                const es_expert_batch *batch, int64_t *sum, es_err *err);
 
+/* After ES_NUMERIC: the index in the batch of the pair that failed. */
+size_t es_expert_engine_failed_pair(const es_expert_engine *engine);
+
 #endif

@@ -137,6 +137,11 @@ typedef struct es_kernels {
     /* out[i] = (float)((double)sum[i] * 2^quantum). */
     void (*fixed_to_float)(const int64_t *sum, size_t n, int quantum, float *out);
 
+    /* Encodes a row of cols floats (a multiple of the format's block) to out [es_format_row_bytes], for the
+     * formats of es_quant_encodes. False when a value is NaN, infinite or beyond what the block's f16 scale
+     * reaches: out then holds nothing of use. */
+    bool (*encode)(es_format format, const float *row, size_t cols, uint8_t *out);
+
     /* Yardsticks: what the kernels above are measured against. Reads n bytes (a multiple of 4096, 64-byte
      * aligned) as fast as this set can; returns some sum of them. */
     uint64_t (*read_bytes)(const uint8_t *bytes, size_t n);
@@ -154,7 +159,7 @@ const es_kernels *es_kernels_ref(void);
 es_status es_kernels_select(const char *name, const es_kernels **ret_kernels, es_err *err);
 
 /* Widens w's row r, columns [col_first, col_first + col_count), to float: the value with one rounding. For
- * either layout; integer formats only in panels. */
+ * either layout. */
 void es_matrix_widen_row(const es_matrix *w, size_t r, size_t col_first, size_t col_count, float *out);
 
 /* The same sums for rows of either format: q8, whose blocks are made, through the set's product; f32 through

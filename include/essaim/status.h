@@ -20,6 +20,8 @@ typedef enum es_status {
     ES_MISMATCH,    /* two sides hold different models, versions or keys */
     ES_CANCELLED,   /* the asker went away */
     ES_NUMERIC,     /* NaN, infinity or a value beyond its stated range */
+    ES_BUSY,        /* too many ask at once: a queue is full */
+    ES_STALE,       /* asked for by a placement that another has followed */
     ES_STATUS_COUNT
 } es_status;
 

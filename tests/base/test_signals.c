@@ -58,6 +58,23 @@ static void a_second_signal_ends_a_program_that_hangs(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
 }
 
+static void a_hangup_is_taken_once_and_stops_nothing(void **state)
+{
+    (void)state;
+    es_err err;
+    assert_int_equal(es_signals_hangup_fd(), -1);
+    assert_int_equal(es_signals_watch_hangup(&err), ES_OK);
+    struct pollfd fd = {es_signals_hangup_fd(), POLLIN, 0};
+    assert_false(es_signals_take_hangup());
+    raise(SIGHUP);
+    raise(SIGHUP);
+    assert_int_equal(poll(&fd, 1, 0), 1);
+    assert_true(es_signals_take_hangup());
+    assert_false(es_signals_take_hangup());
+    assert_int_equal(poll(&fd, 1, 0), 0);
+    assert_false(es_signals_stop_asked());
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -70,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_signal_sets_the_flag_until_it_is_cleared),
         cmocka_unit_test(a_closed_pipe_does_not_kill),
+        cmocka_unit_test(a_hangup_is_taken_once_and_stops_nothing),
         cmocka_unit_test(a_second_signal_ends_a_program_that_hangs),
     };
     return cmocka_run_group_tests(tests, start, NULL);

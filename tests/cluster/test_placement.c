@@ -83,6 +83,28 @@ static void ranges_name_what_is_held(void **state)
     assert_int_equal(es_placement_units(&shape, held, units, 2, &count, &err), ES_NO_MEMORY);
 }
 
+static void slices_are_the_expert_cut_at_chunks(void **state)
+{
+    (void)state;
+    static const size_t WIDTHS[] = {1, 255, 256, 257, 640, 2048, 2049, 524288};
+    for (size_t i = 0; i < sizeof WIDTHS / sizeof WIDTHS[0]; i++) {
+        size_t all = es_chunks_of(WIDTHS[i]);
+        assert_in_range(all, 1, ES_CHUNKS_MAX);
+        for (uint32_t slices = 1; slices <= all; slices++) {
+            uint32_t next = 0;
+            for (uint32_t slice = 0; slice < slices; slice++) {
+                es_chunks c = es_chunks_of_slice(WIDTHS[i], slice, slices);
+                assert_int_equal(c.first, next);
+                assert_true(c.count == all / slices || c.count == all / slices + 1);
+                next += c.count;
+                es_chunks again = es_chunks_decode(es_chunks_code(c));
+                assert_memory_equal(&again, &c, sizeof c);
+            }
+            assert_int_equal(next, all);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +112,7 @@ int main(void)
         cmocka_unit_test(parts_that_cannot_be_are_refused),
         cmocka_unit_test(a_part_is_written_from_one),
         cmocka_unit_test(ranges_name_what_is_held),
+        cmocka_unit_test(slices_are_the_expert_cut_at_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ BAD = [
 
 class Coordinator:
     def __init__(self):
-        self.process = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY, "--lines"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def next(self):

@@ -112,7 +112,7 @@ static es_control_reply ask_control(peer *p, const es_control_request *request, 
     es_message out = {.count = 0};
     es_control_reply reply;
     es_err err = {.text = ""};
-    es_message_add(&out, p->frame, es_control_request_pack(request, p->frame));
+    es_message_add(&out, p->frame, es_control_request_pack(p->memory, request, p->frame));
     send_now(p->control, &out);
     receive_now(p->control, ret_kept);
     assert_int_equal(es_control_reply_unpack(p->memory, es_message_data(ret_kept, 0),

@@ -142,7 +142,7 @@ static void nodes_tell_who_they_are(void **state)
         assert_int_equal(info.name[1], '1' + (int)i);
         assert_string_equal(info.endpoint, n.control[i]);
         assert_int_equal(info.threads, 1);
-        assert_false(info.lost);
+        assert_int_equal(info.state, ES_SWARM_NODE_UP);
         experts += info.experts;
     }
     assert_int_equal(experts, 3 * 32);

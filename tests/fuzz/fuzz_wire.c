@@ -52,7 +52,7 @@ static void try_control_request(const uint8_t *data, size_t size)
     es_err err;
     if (es_control_request_unpack(control_memory, data, size, &a, &err) != ES_OK) return;
     ES_ASSERT(a.kind != ES_CONTROL_HELLO || es_name_valid(a.hello.name));
-    size_t bytes = es_control_request_pack(&a, frame);
+    size_t bytes = es_control_request_pack(control_memory, &a, frame);
     ES_ASSERT(es_control_request_unpack(control_memory, frame, bytes, &b, &err) == ES_OK);
     ES_ASSERT(a.coordinator == b.coordinator && a.request == b.request && a.kind == b.kind);
 }

@@ -13,7 +13,7 @@ with open(os.path.join(GOLDEN, "tiny-r1", "tiny-r1-questions.jsonl"), encoding="
 
 requests = "".join(json.dumps({"id": i, "messages": [{"role": "user", "content": question["question"]}]}) + "\n"
                    for i, question in enumerate(questions))
-done = subprocess.run([os.path.join(BUILD, "essaim-coordinator"), "--model", model], input=requests, capture_output=True,
+done = subprocess.run([os.path.join(BUILD, "essaim-coordinator"), "--model", model, "--lines"], input=requests, capture_output=True,
                       text=True, timeout=1200)
 if done.returncode != 0:
     sys.exit(f"essaim-coordinator ended with {done.returncode}: {done.stderr}")

@@ -11,17 +11,23 @@ CORE = {"contracts", "base"}
 ROOMS = {
     "include/essaim": set(),
     "core/base": {"contracts"},
-    "core/weights": CORE,
-    "core/kernels": CORE,
+    "core/supervise": CORE,
+    "core/formats": CORE,
+    "core/weights": CORE | {"formats", "kernels"},
+    "core/kernels": CORE | {"formats"},
     "core/experts": CORE | {"kernels", "weights"},
+    "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
-    "core/cluster": CORE | {"net", "messages"},
+    "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
     "coordinator/constrain": CORE | {"text"},
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
+    "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
+    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
+    "expert-node/units": CORE | {"weights", "net"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}

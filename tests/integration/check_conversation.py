@@ -25,7 +25,7 @@ def check_terminal():
     """As a person would: a command that does not exist, blanks, Ctrl-C in an answer and at the prompt."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(ESSAIM, [ESSAIM, "up", "--model", TINY, "--experts", "2", *LONG])
+        os.execv(ESSAIM, [ESSAIM, "chat", "--model", TINY, "--experts", "2", *LONG])
     read_until(terminal, b"\n> ")
     os.write(terminal, b"/nwe\n")
     read_until(terminal, b"'/nwe' is no command")

@@ -24,7 +24,7 @@ REQUESTS = [
 def answers(model, requests):
     """The lines of a coordinator that is given these requests."""
     lines = [json.dumps({"id": number, **request}, ensure_ascii=False) for number, request in enumerate(requests)]
-    done = subprocess.run([os.path.join(BUILD, "essaim-coordinator"), "--model", model, "--context", "64"],
+    done = subprocess.run([os.path.join(BUILD, "essaim-coordinator"), "--model", model, "--context", "64", "--lines"],
                           input="".join(line + "\n" for line in lines).encode(), stdout=subprocess.PIPE, timeout=100, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

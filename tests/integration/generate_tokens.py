@@ -55,7 +55,7 @@ def main():
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
     nodes, endpoints = start_nodes()
     options = [word for endpoint in endpoints for word in ("--node", endpoint)]
-    coordinator = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY, "--threads", "2", *options],
+    coordinator = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY, "--threads", "2", "--lines", *options],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
     failure = None

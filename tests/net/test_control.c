@@ -33,13 +33,64 @@ static void hello_comes_back(void **state)
                                     .hello = {.name = "c1", .row_format = ES_ROWS_F32}};
     memset(sent.hello.fingerprint, 0xab, ES_FINGERPRINT_BYTES);
     es_err err = {.text = ""};
-    size_t count = es_control_request_pack(&sent, frame);
+    size_t count = es_control_request_pack(memory, &sent, frame);
     assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_OK);
     assert_memory_equal(&got, &sent, sizeof sent);
     sent = (es_control_request){.coordinator = 9, .kind = ES_CONTROL_STATS};
-    count = es_control_request_pack(&sent, frame);
+    count = es_control_request_pack(memory, &sent, frame);
     assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_OK);
     assert_int_equal(got.kind, ES_CONTROL_STATS);
+}
+
+static void changes_of_units_come_back(void **state)
+{
+    (void)state;
+    es_units *units = calloc(ES_UNITS_MAX, sizeof *units);
+    for (uint32_t i = 0; i < ES_UNITS_MAX; i++)
+        units[i] = (es_units){UINT32_MAX, UINT32_MAX - 1, 1, UINT32_MAX - 1, UINT32_MAX};
+    es_control_request got,
+        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX}};
+    es_err err = {.text = ""};
+    static const es_control_kind KINDS[] = {ES_CONTROL_LOAD, ES_CONTROL_DROP};
+    for (size_t i = 0; i < 2; i++) {
+        sent.kind = KINDS[i];
+        size_t count = es_control_request_pack(memory, &sent, frame);
+        assert_true(count <= ES_CONTROL_FRAME_MAX);
+        if (es_control_request_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+        assert_int_equal(got.kind, KINDS[i]);
+        assert_true(got.change.epoch == UINT64_MAX);
+        assert_int_equal(got.change.unit_count, ES_UNITS_MAX);
+        assert_memory_equal(got.change.units, units, ES_UNITS_MAX * sizeof *units);
+    }
+    units[7].slice = UINT32_MAX;
+    size_t count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_non_null(strstr(err.text, "control request: units: range 7 is slice"));
+    free(units);
+    static const es_control_kind BARE[] = {ES_CONTROL_DRAIN, ES_CONTROL_STATE, ES_CONTROL_STATS};
+    for (size_t i = 0; i < 3; i++) {
+        sent = (es_control_request){.coordinator = 9, .request = 4, .kind = BARE[i]};
+        count = es_control_request_pack(memory, &sent, frame);
+        assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_OK);
+        assert_int_equal(got.kind, BARE[i]);
+        assert_int_equal(got.request, 4);
+    }
+}
+
+static void a_state_comes_back(void **state)
+{
+    (void)state;
+    es_control_reply got, sent = {.request = 4, .text = "", .kind = ES_CONTROL_STATE};
+    sent.state = (es_node_state){ES_NODE_DRAINING, 1, 2, 3, 4, 5, 6, "needs 3 GB more"};
+    size_t count;
+    es_err err = {.text = ""};
+    assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
+    if (es_control_reply_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_int_equal(got.kind, ES_CONTROL_STATE);
+    assert_memory_equal(&got.state, &sent.state, sizeof sent.state);
+    sent.state.phase = ES_NODE_PHASE_COUNT;
+    assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
+    assert_int_equal(es_control_reply_unpack(memory, frame, count, &got, &err), ES_UNSUPPORTED);
 }
 
 static void the_longest_answer_comes_back(void **state)
@@ -55,7 +106,10 @@ static void the_longest_answer_comes_back(void **state)
                                   .unit_count = ES_UNITS_MAX,
                                   .threads = 8,
                                   .rows_max = 512,
-                                  .row_formats = {true, false}};
+                                  .row_formats = {true, false},
+                                  .state = {.phase = ES_NODE_LOADING, .mapped_bytes = 77},
+                                  .read_bytes_per_s = 1000000000000,
+                                  .numa_nodes = 2};
     size_t count;
     es_err err = {.text = ""};
     assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
@@ -64,6 +118,10 @@ static void the_longest_answer_comes_back(void **state)
     assert_int_equal(got.hello.data_port, 65535);
     assert_int_equal(got.hello.unit_count, ES_UNITS_MAX);
     assert_memory_equal(got.hello.units, units, ES_UNITS_MAX * sizeof *units);
+    assert_int_equal(got.hello.read_bytes_per_s, 1000000000000);
+    assert_int_equal(got.hello.numa_nodes, 2);
+    assert_int_equal(got.hello.state.phase, ES_NODE_LOADING);
+    assert_int_equal(got.hello.state.mapped_bytes, 77);
     assert_true(got.hello.row_formats[ES_ROWS_Q8] && !got.hello.row_formats[ES_ROWS_F32]);
     free(units);
 }
@@ -72,7 +130,7 @@ static void statistics_and_errors_come_back(void **state)
 {
     (void)state;
     es_control_reply got, sent = {.request = 4, .text = "", .kind = ES_CONTROL_STATS};
-    sent.stats = (es_node_stats){1, 2, 3, 4, 5, {0}, 6, 7, 8, 9};
+    sent.stats = (es_node_stats){1, 2, 3, 4, 5, {0}, 6, 7, 8, 9, 10};
     sent.stats.errors[ES_NUMERIC] = 11;
     size_t count;
     es_err err = {.text = ""};
@@ -92,12 +150,12 @@ static void lies_are_refused(void **state)
     es_control_request got, bad = {.coordinator = 0, .kind = ES_CONTROL_HELLO, .hello = {.name = "c1"}};
     es_err err = {.text = ""};
     assert_int_equal(
-        es_control_request_unpack(memory, frame, es_control_request_pack(&bad, frame), &got, &err),
+        es_control_request_unpack(memory, frame, es_control_request_pack(memory, &bad, frame), &got, &err),
         ES_INVALID);
     bad.coordinator = 1;
     strcpy(bad.hello.name, "a\nb");
     assert_int_equal(
-        es_control_request_unpack(memory, frame, es_control_request_pack(&bad, frame), &got, &err),
+        es_control_request_unpack(memory, frame, es_control_request_pack(memory, &bad, frame), &got, &err),
         ES_INVALID);
     assert_non_null(strstr(err.text, "name: "));
     static const es_units BAD[] = {
@@ -123,6 +181,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_comes_back),
+        cmocka_unit_test(changes_of_units_come_back),
+        cmocka_unit_test(a_state_comes_back),
         cmocka_unit_test(the_longest_answer_comes_back),
         cmocka_unit_test(statistics_and_errors_come_back),
         cmocka_unit_test(lies_are_refused),

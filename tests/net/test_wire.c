@@ -42,10 +42,12 @@ static void the_largest_request_comes_back(void **state)
     uint32_t per_row[ES_STEP_ROWS_MAX];
     uint32_t *expert = calloc(PAIRS_MAX, sizeof *expert);
     float *weight = calloc(PAIRS_MAX, sizeof *weight);
+    uint32_t *chunks = calloc(PAIRS_MAX, sizeof *chunks);
     for (size_t r = 0; r < ES_STEP_ROWS_MAX; r++) per_row[r] = ES_PAIRS_PER_ROW_MAX;
     for (uint32_t p = 0; p < PAIRS_MAX; p++) {
         expert[p] = UINT32_MAX - p;
         weight[p] = -(float)p;
+        chunks[p] = es_chunks_code((es_chunks){p % ES_CHUNKS_MAX, ES_CHUNKS_MAX - p % ES_CHUNKS_MAX});
     }
     const es_wire_request sent = {
         .ids = {UINT64_MAX, UINT64_MAX - 1, UINT64_MAX - 2, UINT32_MAX, UINT32_MAX - 1},
@@ -56,6 +58,7 @@ static void the_largest_request_comes_back(void **state)
         .pairs_per_row = per_row,
         .expert = expert,
         .weight = weight,
+        .chunks = chunks,
         .payload_crc32c = 0xdeadbeef};
     size_t count = es_wire_request_pack(&sent, b->bytes, ES_WIRE_HEADER_MAX);
     assert_true(count <= ES_WIRE_HEADER_MAX);
@@ -72,7 +75,9 @@ static void the_largest_request_comes_back(void **state)
         assert_memory_equal(got.pairs_per_row, per_row, sizeof per_row);
         assert_memory_equal(got.expert, expert, PAIRS_MAX * sizeof *expert);
         assert_memory_equal(got.weight, weight, PAIRS_MAX * sizeof *weight);
+        assert_memory_equal(got.chunks, chunks, PAIRS_MAX * sizeof *chunks);
     }
+    free(chunks);
     free(expert);
     free(weight);
 }
@@ -96,17 +101,24 @@ static void replies_come_back(void **state)
     assert_int_equal(got.width, 4);
     assert_int_equal(got.payload_crc32c, 7);
     assert_int_equal(got.compute_ns, 8);
-    sent = (es_wire_reply){
-        .ids = {1, 2, 3, 4, 5}, .status = ES_NOT_HERE, .text = "layer 4: expert 9 is not held here"};
+    sent = (es_wire_reply){.ids = {1, 2, 3, 4, 5},
+                           .status = ES_NOT_HERE,
+                           .text = "layer 4: expert 9 is not held here",
+                           .failed_row = 511};
     count = es_wire_reply_pack(&sent, b->bytes, BYTES);
     assert_int_equal(es_wire_reply_unpack(b->memory, b->bytes, count, &got, &err), ES_OK);
     assert_int_equal(got.status, ES_NOT_HERE);
     assert_string_equal(got.text, sent.text);
+    assert_int_equal(got.failed_row, 511);
     assert_int_equal(got.width, 0);
+    sent.failed_row = SIZE_MAX;
+    count = es_wire_reply_pack(&sent, b->bytes, BYTES);
+    assert_int_equal(es_wire_reply_unpack(b->memory, b->bytes, count, &got, &err), ES_OK);
+    assert_true(got.failed_row == SIZE_MAX);
 }
 
 /* A correct message of two rows, that a case then bends. */
-static uint32_t two_counts[2], three_experts[4];
+static uint32_t two_counts[2], three_experts[4], three_chunks[4];
 static float three_weights[4];
 
 static Essaim__V1__ExpertRequest honest(void)
@@ -139,11 +151,24 @@ static void lying_requests_are_refused_by_field(void **state)
     Essaim__V1__ExpertRequest m = honest();
     expect(b, &m, ES_OK, "");
     m.protocol = ES_PROTOCOL + 1;
-    expect(b, &m, ES_MISMATCH, "the peer speaks protocol 2, this program 1");
+    expect(b, &m, ES_MISMATCH, "the peer speaks protocol 3, this program 2");
     m = honest(), m.rows = 0, m.n_pairs_per_row = 0, m.n_expert = m.n_weight = 0;
     expect(b, &m, ES_INVALID, "rows: 0 is not 1 to 512");
     m = honest(), m.rows = 513;
     expect(b, &m, ES_INVALID, "rows: 513");
+    m = honest(), m.n_chunks = 3, m.chunks = three_chunks;
+    memset(three_chunks, 0, sizeof three_chunks);
+    expect(b, &m, ES_OK, "");
+    m.n_chunks = 2;
+    expect(b, &m, ES_INVALID, "chunks: 2 values for 3 pairs");
+    m.n_chunks = 3, three_chunks[1] = es_chunks_code((es_chunks){7, 0});
+    expect(b, &m, ES_INVALID, "chunks: pair 1 wants 0 from 7 on");
+    three_chunks[1] = es_chunks_code((es_chunks){2047, 1});
+    expect(b, &m, ES_OK, "");
+    three_chunks[1] = es_chunks_code((es_chunks){2047, 2});
+    expect(b, &m, ES_INVALID, "chunks: pair 1 wants 2 from 2047 on");
+    three_chunks[1] = UINT32_MAX;
+    expect(b, &m, ES_INVALID, "chunks: pair 1 wants 4095 from 1048575 on");
     m = honest(), m.rows = 1;
     expect(b, &m, ES_INVALID, "pairs_per_row: 2 counts for 1 rows");
     m = honest(), two_counts[0] = 0;
@@ -221,7 +246,7 @@ static void lying_replies_are_refused_by_field(void **state)
         {1, 1u << 21, 3, 0, "cols: "},
         {1, 8, 5, 0, "width: 5"},
         {1, 8, 0, 0, "width: 0"},
-        {1, 8, 3, ES_STATUS_COUNT, "status: 13 is not known"},
+        {1, 8, 3, ES_STATUS_COUNT, "status: 15 is not known"},
         {1, 8, 3, ES_CANCELLED, "status: only an asker cancels"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {

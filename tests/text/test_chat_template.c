@@ -144,6 +144,92 @@ static void words_beside_calls_come_before_them(void **state)
         "^<｜Assistant｜>so<｜tool▁calls▁begin｜>" CALL_TEXT);
 }
 
+static void r1_closes_each_round_of_calls(void **state)
+{
+    (void)state;
+    EXPECT_RENDER("r1",
+                  "{\"messages\": [{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [" CALL
+                  ", " CALL
+                  "]}, {\"role\": \"tool\", \"content\": \"1\"}, {\"role\": \"tool\", \"content\": \"2\"}, "
+                  "{\"role\": \"assistant\", \"content\": \"so\", \"tool_calls\": [" CALL "]}, "
+                  "{\"role\": \"tool\", \"content\": \"3\"}, {\"role\": \"user\", \"content\": \"u\"}, "
+                  "{\"role\": \"tool\", \"content\": \"4\"}], \"add_generation_prompt\": true}",
+                  "^<｜Assistant｜><｜tool▁calls▁begin｜>" CALL_TEXT "\n" CALL_TEXT
+                  "<｜tool▁calls▁end｜><｜end▁of▁sentence｜><｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>1"
+                  "<｜tool▁output▁end｜>\n<｜tool▁output▁begin｜>2<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
+                  "so<｜tool▁calls▁begin｜>" CALL_TEXT
+                  "<｜tool▁calls▁end｜><｜end▁of▁sentence｜><｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>3"
+                  "<｜tool▁output▁end｜><｜tool▁outputs▁end｜><｜User｜>u<｜tool▁outputs▁begin｜>"
+                  "<｜tool▁output▁begin｜>4<｜tool▁output▁end｜><｜tool▁outputs▁end｜>");
+}
+
+/* What a layout of messages with an opening gives; parts that are others' words stand in brackets. */
+static void expect_layout(const char *style, const char *messages, es_chat_opening opening, const char *tools,
+                          const char *expected)
+{
+    es_chat_format format;
+    es_err err = {0};
+    es_chat_text text;
+    char marked[1024] = "";
+    assert_int_equal(es_chat_format_open("no-such-folder", style, &format, &err), ES_OK);
+    strcpy(format.bos, "^");
+    json_t *json = json_loads(messages, 0, NULL);
+    assert_non_null(json);
+    const es_chat_layout layout = {.messages = json,
+                                   .opening = opening,
+                                   .tools = tools,
+                                   .tools_bytes = tools != NULL ? strlen(tools) : 0,
+                                   .tools_quoted_bytes = tools != NULL ? 1 : 0};
+    if (es_chat_lay_out(&format, &layout, &text, &err) != ES_OK)
+        snprintf(marked, sizeof marked, "%s", err.text);
+    size_t at = 0, out = 0;
+    for (size_t i = 0; i <= text.quoted_count; i++) {
+        es_text_span s = i < text.quoted_count ? text.quoted[i] : (es_text_span){text.bytes, text.bytes};
+        assert_true(at <= s.start && s.start <= s.end && s.end <= text.bytes &&
+                    text.bytes + 64 < sizeof marked);
+        if (text.text == NULL) break;
+        out += (size_t)sprintf(marked + out, "%.*s", (int)(s.start - at), text.text + at);
+        if (s.end > s.start)
+            out += (size_t)sprintf(marked + out, "[%.*s]", (int)(s.end - s.start), text.text + s.start);
+        at = s.end;
+    }
+    assert_string_equal(marked, expected);
+    es_chat_text_fini(&text);
+    json_decref(json);
+}
+
+#define SYSTEM "{\"role\": \"system\", \"content\": \"s\"}"
+#define USER "{\"role\": \"user\", \"content\": \"<｜User｜>\"}"
+#define BEGUN "{\"role\": \"assistant\", \"content\": \"b\", \"reasoning_content\": \"r\"}"
+
+static void others_words_are_told_from_the_layout(void **state)
+{
+    (void)state;
+    expect_layout("r1", "[" SYSTEM ", " USER "]", ES_CHAT_OPEN_ANSWER, "tT",
+                  "^[s]\n\n[t]T<｜User｜>[<｜User｜>]<｜Assistant｜><think>\n");
+    expect_layout("v3", "[" USER "]", ES_CHAT_OPEN_UNTHOUGHT, "tT",
+                  "^[t]T<｜User｜>[<｜User｜>]<｜Assistant｜>");
+    expect_layout("r1", "[" USER "]", ES_CHAT_OPEN_NOTHING, NULL, "^<｜User｜>[<｜User｜>]");
+    expect_layout(
+        "v3", "[{\"role\": \"assistant\", \"tool_calls\": [" CALL "]}]", ES_CHAT_OPEN_NOTHING, NULL,
+        "^<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>[f]\n```json\n"
+        "[{}]\n```<｜tool▁call▁end｜>");
+}
+
+static void an_answer_opens_as_asked(void **state)
+{
+    (void)state;
+    expect_layout("r1", "[]", ES_CHAT_OPEN_UNTHOUGHT, NULL, "^<｜Assistant｜><think>\n\n</think>\n\n");
+    expect_layout("r1", "[" BEGUN "]", ES_CHAT_OPEN_CONTINUED, NULL,
+                  "^<｜Assistant｜><think>\n[r]\n</think>\n\n[b]");
+    expect_layout("v3", "[" BEGUN "]", ES_CHAT_OPEN_CONTINUED, NULL, "^<｜Assistant｜>[b]");
+    expect_layout("r1", "[{\"role\": \"assistant\", \"content\": \"\", \"reasoning_content\": \"r\"}]",
+                  ES_CHAT_OPEN_CONTINUED, NULL, "^<｜Assistant｜><think>\n[r]");
+    expect_layout("r1", "[" USER "]", ES_CHAT_OPEN_CONTINUED, NULL,
+                  "messages[0]: only an assistant's text can be continued");
+    expect_layout("r1", "[]", ES_CHAT_OPEN_CONTINUED, NULL, "messages: empty");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +238,9 @@ int main(void)
         cmocka_unit_test(tokens_and_template_come_from_the_models_files),
         cmocka_unit_test(parts_are_joined_and_nul_bytes_kept),
         cmocka_unit_test(words_beside_calls_come_before_them),
+        cmocka_unit_test(r1_closes_each_round_of_calls),
+        cmocka_unit_test(others_words_are_told_from_the_layout),
+        cmocka_unit_test(an_answer_opens_as_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

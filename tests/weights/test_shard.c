@@ -41,7 +41,7 @@ static void make_unit(fixture *f, es_shard_unit *unit, size_t expert, es_format 
 {
     const es_shape *s = &f->shard.shape;
     char name[ES_FIELD_NAME_BYTES];
-    es_shard_expert_name(2, expert, name);
+    es_shard_expert_name(&(es_shard_expert){2, expert, {0, 0}}, name);
     unit->name = es_arena_copy_text(f->arena, name);
     unit->part_count = 3;
     unit->parts = es_arena_take(f->arena, 3, sizeof *unit->parts);

@@ -34,6 +34,7 @@ const es_kernels KERNEL(kernels) = {
     .attend_tile = KERNEL(attend_tile),
     .accumulate = KERNEL(accumulate),
     .fixed_to_float = KERNEL(fixed_to_float),
+    .encode = KERNEL(encode),
     .read_bytes = KERNEL(read_bytes),
     .integer_ops = KERNEL(integer_ops),
     .float_ops = KERNEL(float_ops),

@@ -1,0 +1,21 @@
+/* A GET to a coordinator's HTTP server. */
+#ifndef ES_CLI_FETCH_H
+#define ES_CLI_FETCH_H
+
+#include "essaim/status.h"
+
+#include <jansson.h>
+
+typedef struct cli_server {
+    const char *url;     /* "http://HOST:PORT" */
+    const char *key;     /* sent as a bearer key; NULL: none */
+    const char *ca_file; /* whose certificates are trusted beside the system's; NULL: no others */
+} cli_server;
+
+/* GETs path and parses the answer, one JSON object, yours to json_decref. *ret_code is the HTTP status, also
+ * of answers that are errors in JSON; ES_UNAVAILABLE says why nobody answered within five seconds, ES_CORRUPT
+ * that the answer is no JSON. At most 64 MiB. */
+es_status cli_fetch_json(const cli_server *server, const char *path, long *ret_code, json_t **ret_object,
+                         es_err *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* The server's options. */
+#include "http/http.h"
+
+#include <stddef.h>
+
+const es_option ES_HTTP_OPTIONS[ES_HTTP_OPTION_COUNT] = {
+    {.name = "--listen",
+     .kind = ES_OPTION_TEXT,
+     .argument = "HOST:PORT",
+     .at = offsetof(es_http_options, listen),
+     .initial = "127.0.0.1:8080",
+     .help = "where clients connect; port 0 is any free one, host * every address"},
+    {.name = "--api-keys",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_http_options, api_keys),
+     .help =
+         "answer only those who show a key of this file: NAME KEY or KEY on each line; read again on SIGHUP"},
+    {.name = "--allow-anonymous",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(es_http_options, allow_anonymous),
+     .help = "without API keys, listen beyond this machine all the same"},
+    {.name = "--tls-cert",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_http_options, tls_cert),
+     .help = "serve HTTPS with this certificate chain (PEM)"},
+    {.name = "--tls-key",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_http_options, tls_key),
+     .help = "the certificate's private key (PEM)"},
+    {.name = "--cors",
+     .kind = ES_OPTION_LIST,
+     .argument = "ORIGIN",
+     .at = offsetof(es_http_options, cors),
+     .help = "pages of this origin may use the server (https://chat.example), * any; without it those of "
+             "this machine"},
+    {.name = "--body-limit",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_http_options, body_mib),
+     .unit = "MiB",
+     .min = 1,
+     .max = 1024,
+     .initial = "16",
+     .help = "largest body of a request"},
+    {.name = "--body-memory",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_http_options, bodies_mib),
+     .unit = "MiB",
+     .min = 1,
+     .max = 1024 * 1024,
+     .initial = "256",
+     .help = "memory of all bodies being received"},
+    {.name = "--connections",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_http_options, connections),
+     .min = 8,
+     .max = 65536,
+     .initial = "1024",
+     .help = "open connections, at most"},
+    {.name = "--connections-per-address",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_http_options, connections_per_address),
+     .max = 65536,
+     .initial = "0",
+     .help = "of these from one address; 0 is no limit of its own"},
+    {.name = "--request-timeout",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_http_options, request_timeout_s),
+     .unit = "s",
+     .min = 1,
+     .max = 3600,
+     .initial = "20",
+     .help = "for a request's head, and for its body beside a second for each 32 KiB"},
+};
+
+es_status es_http_check(const es_http_options *o, es_err *err)
+{
+    if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+        return es_err_set(err, ES_INVALID, "--tls-cert and --tls-key: give both or none");
+    return ES_OK;
+}
