@@ -60,8 +60,8 @@ void es_engine_get_stats(es_engine *engine, es_engine_stats *ret_stats);
 /* The swarm's nodes as of the last step, up to room of them; returns how many there are. */
 size_t es_engine_get_nodes(es_engine *engine, es_swarm_node_info *ret_nodes, size_t room);
 
-/* How often each expert was chosen of late, as of at most a second or a step ago: ret_counts [layers][experts]
- * of the model, what was long ago counting less; dense layers are 0. */
+/* How often each expert was chosen of late, as of at most a second or a step ago: ret_counts
+ * [layers][experts] of the model, what was long ago counting less; dense layers are 0. */
 void es_engine_get_heat(es_engine *engine, float *ret_counts);
 
 #endif
