@@ -110,10 +110,12 @@ static void *engine_main(void *arg)
         }
         bool computed = es_step_run(e);
         sweep(e);
+        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
+        if (!computed && e->options.swarm != NULL)
+            tick_ms = es_size_min(tick_ms, es_swarm_tend(e->options.swarm));
         publish(e);
         if (computed) continue;
         es_request *r = NULL;
-        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
         if (es_queue_pop_wait(e->inbox, es_clock_now_ns() + tick_ms * 1000000u, &r)) take_requests(e, r);
     }
     es_queue_close(e->inbox);
@@ -129,14 +131,15 @@ static es_status make_parts(es_engine *e, es_err *err)
     bool fits = es_size_mul(o->running_max, vocab, &logits);
     e->running = calloc(o->running_max, sizeof(es_sequence *));
     e->stepped = calloc(o->running_max, sizeof(es_sequence *));
+    e->stepped_rows = calloc(o->running_max, sizeof *e->stepped_rows);
     e->rows = calloc(o->step_rows, sizeof *e->rows);
     e->logits = fits ? calloc(logits, sizeof *e->logits) : NULL;
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
     e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
     e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
-    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->rows == NULL || e->logits == NULL ||
-        e->mask == NULL || e->item == NULL || e->nodes == NULL)
+    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL ||
+        e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
@@ -184,6 +187,7 @@ void es_engine_stop(es_engine *e)
     atomic_store(&e->draining, true);
     atomic_store(&e->stopping, true);
     if (!e->started) return;
+    if (e->options.swarm != NULL) es_swarm_interrupt(e->options.swarm);
     es_queue_poke(e->inbox);
     pthread_join(e->thread, NULL);
     e->started = false;
@@ -203,6 +207,7 @@ void es_engine_destroy(es_engine **engine)
     pthread_mutex_destroy(&e->board_lock);
     free(e->running);
     free(e->stepped);
+    free(e->stepped_rows);
     free(e->rows);
     free(e->logits);
     free(e->mask);

@@ -13,7 +13,7 @@ typedef struct es_engine_options {
         *forward; /* from creation to destruction used by the engine's thread alone, with its backend */
     const es_model *model;
     const es_kernels *kernels;
-    const es_swarm *swarm; /* the forward pass's, to watch its nodes; may be NULL */
+    es_swarm *swarm; /* the forward pass's, to watch and tend its nodes; may be NULL */
     es_kv_format kv_format;
     size_t kv_pages;      /* the KV cache's budget, at least 2 */
     size_t context;       /* tokens of a sequence, at most; fewer when kv_pages holds fewer */

@@ -97,6 +97,7 @@ struct es_engine {
     es_sequence **running; /* [running_max], the first running_count of them set, in order of admission */
     size_t running_count;
     es_sequence **stepped; /* [running_max]: in the step under way */
+    size_t *stepped_rows;  /* [running_max]: rows of each */
     size_t stepped_count;
     es_forward_row *rows; /* [step_rows] */
     float *logits;        /* [running_max][vocab] */

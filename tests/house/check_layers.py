@@ -18,7 +18,7 @@ ROOMS = {
     "core/experts": CORE | {"kernels", "weights"},
     "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
-    "core/cluster": CORE | {"net", "messages"},
+    "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
     "coordinator/constrain": CORE | {"text"},
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
