@@ -22,6 +22,7 @@ static const route ROUTES[] = {
     {"POST", "/messages/count_tokens", api_count_tokens},
     {"GET", "/models", api_models},
     {"GET", "/models/", api_model},
+    {"POST", "/responses", api_responses},
     {"POST", "/tokenize", api_tokenize},
     {"POST", "/detokenize", api_detokenize},
     {"POST", "/apply-template", api_apply_template},
@@ -90,6 +91,12 @@ void api_make_id(es_api *api, const char *prefix, char ret_id[API_ID_BYTES])
 {
     unsigned long long high = api_random(api), low = api_random(api);
     snprintf(ret_id, API_ID_BYTES, "%s%016llx%08llx", prefix, high, low & 0xFFFFFFFFu);
+}
+
+const char *api_id_behind_prefix(const char *id)
+{
+    const char *line = strchr(id, '_');
+    return line != NULL ? line + 1 : id;
 }
 
 static const char *match(const route *r, const char *path)

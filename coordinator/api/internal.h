@@ -124,7 +124,7 @@ typedef struct api_ask {
     bool logprobs;
     size_t top_logprobs;
     es_constrain_request form; /* borrowed from the body */
-    bool stream, include_usage, token_ids;
+    bool stream, include_usage, token_ids, ignores_eos;
     bool echo; /* of completions */
 } api_ask;
 
@@ -207,7 +207,7 @@ typedef struct api_choice {
     es_buffer offsets;
     size_t text_offset;
 
-    size_t block; /* Anthropic: blocks begun */
+    size_t block; /* blocks or items of the output that were begun */
     int open;     /* the kind of the open one, -1: none */
 } api_choice;
 
@@ -233,6 +233,7 @@ typedef struct api_writer {
     void (*finish)(api_choice *choice);
     void (*end)(es_api_call *call);
     void (*fail)(es_api_call *call, const api_problem *problem);
+    bool gathers; /* a stream's end tells all of it once more */
     /* Of plain answers: the whole body. */
     void (*whole)(es_api_call *call);
     /* Notes what a token says beside its text. */
@@ -264,7 +265,8 @@ struct es_api_call {
     size_t top_logprobs;
     es_buffer stop_texts;                  /* the stop strings */
     es_buffer prompt_ids[API_CHOICES_MAX]; /* JSON list items, when wanted */
-    es_buffer echo[API_CHOICES_MAX];
+    es_buffer echo[API_CHOICES_MAX];       /* of the request, for the response */
+    size_t sequence;                       /* events numbered so far */
     size_t prompt_tokens, cached_tokens;
 };
 
@@ -289,11 +291,21 @@ void api_event_end(es_api_call *call);
 typedef void api_handler(es_api_call *call, const es_api_request *request, const char *rest,
                          api_problem *problem);
 api_handler api_chat_completions, api_completions, api_messages, api_count_tokens, api_tokenize,
-    api_detokenize, api_apply_template, api_models, api_model, api_props, api_version, api_embeddings;
+    api_detokenize, api_apply_template, api_responses, api_models, api_model, api_props, api_version,
+    api_embeddings;
 
 /* anthropic_request.c: a body of /messages as one of /chat/completions; NULL and a problem when it cannot be.
  * count: limits are not asked for. */
 json_t *api_translate_messages(es_api *api, const json_t *body, bool count, api_problem *problem);
+
+/* responses_request.c: the same for a body of /responses. */
+json_t *api_translate_responses(es_api *api, const json_t *body, api_problem *problem);
+
+/* The fields of the request that its response repeats, as members of an object. */
+void api_put_repeated(es_buffer *out, const es_api *api, const json_t *body);
+
+/* The id behind its prefix: families have prefixes of their own. */
+const char *api_id_behind_prefix(const char *id);
 
 /* Shared by writers. */
 void api_fail_stream(es_api_call *call, const api_problem *problem);
