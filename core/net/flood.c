@@ -96,7 +96,8 @@ static void take_events(es_flood_guard *guard)
 void es_flood_guard_saw(es_flood_guard *guard, es_message *message)
 {
     if (message->count == 0) return;
-    connection *c = find(guard, zmq_msg_get(&message->frame[0], ZMQ_SRCFD));
+    /* the first frame is the router's own and may not say where it came from */
+    connection *c = find(guard, zmq_msg_get(&message->frame[message->count - 1], ZMQ_SRCFD));
     if (c != NULL) c->saw = true;
 }
 
