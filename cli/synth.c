@@ -34,7 +34,7 @@ static es_status check_values(const void *arg, es_err *err)
                           "--format fp8: --layout gguf has no such type, the other two have");
     if (v->layout == LAYOUT_HF && FORMAT_OF[v->format] >= ES_FORMAT_FLOAT_COUNT)
         return es_err_set(err, ES_INVALID,
-                          "--format %s: --layout hf has fp8 and bf16; gguf has it, and shards have all",
+                          "--format %s: --layout hf has fp8 and bf16; gguf and shards have it",
                           FORMATS[v->format]);
     return ES_OK;
 }
