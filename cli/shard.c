@@ -2,6 +2,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/placement_file.h"
+#include "essaim/kernels.h"
 #include "weights/shard_cut.h"
 #include "weights/shard_folder.h"
 
@@ -89,7 +90,10 @@ static es_status cut(const shard_values *v, es_pool *pool, es_err *err)
     es_progress progress;
     if (es_shards_is_path(v->model))
         return es_err_set(err, ES_UNSUPPORTED, "%s: cut already: cut its source again", v->model);
-    es_status status = es_model_source_open(v->model, FORMAT_OF[v->format], pool, &source, err);
+    const es_kernels *kernels;
+    es_status status = es_kernels_select(NULL, &kernels, err);
+    if (status == ES_OK)
+        status = es_model_source_open(v->model, FORMAT_OF[v->format], kernels, pool, &source, err);
     if (status != ES_OK) return status;
     const es_cut_source *base = es_model_source_get(source);
     es_cut_options options = {.out = v->out,

@@ -150,6 +150,13 @@ const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT] = {
      .max = 65536,
      .initial = "256",
      .help = "requests that may wait; one more is refused"},
+    {.name = "--queue-key",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_coordinator_options, queue_key),
+     .max = 65536,
+     .initial = "0",
+     .help = "requests of one API key that may wait; 0 is as many as --queue"},
 };
 
 static es_status open_local_experts(es_coordinator *c, es_expert_backend **ret_backend, es_err *err)
@@ -315,6 +322,7 @@ es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_er
         .chunk_rows = o->chunk,
         .running_max = es_size_min(o->answers, o->step),
         .queue_max = o->queue,
+        .queue_key_max = o->queue_key,
     };
     *ret_engine = NULL;
     if (options.kv_pages < 2)

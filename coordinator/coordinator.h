@@ -25,12 +25,13 @@ typedef struct es_coordinator_options {
     bool local_experts; /* hold all experts here too, and compute those that no node holds any more */
     size_t kv_mib; /* memory of the engine's KV cache; 0: four contexts, at most a quarter of the machine's */
     size_t chunk;  /* rows of prompts in a step that also serves running answers */
-    size_t answers; /* computed at once */
-    size_t queue;   /* requests that may wait */
+    size_t answers;   /* computed at once */
+    size_t queue;     /* requests that may wait */
+    size_t queue_key; /* of one key; 0: as many */
 } es_coordinator_options;
 
 /* The table of the options above, for every program that coordinates. */
-enum { ES_COORDINATOR_OPTION_COUNT = 17 };
+enum { ES_COORDINATOR_OPTION_COUNT = 18 };
 extern const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT];
 
 /* Owned by the thread that opened it; it runs the steps of sessions, an engine's thread those of the engine.

@@ -72,9 +72,11 @@ static void put_choice(api_choice *choice, const char *text, size_t bytes)
         json_put_items(out, &choice->legacy[LEGACY_LOGPROBS]);
         json_put(out, "],\"text_offset\":[");
         json_put_items(out, &choice->offsets);
-        json_put(out, call->top_logprobs > 0 ? "],\"top_logprobs\":[" : "],\"top_logprobs\":null");
-        json_put_items(out, &choice->legacy[LEGACY_TOP]);
-        json_put(out, call->top_logprobs > 0 ? "]}" : "}");
+        if (call->top_logprobs > 0) {
+            json_put(out, "],\"top_logprobs\":[");
+            json_put_items(out, &choice->legacy[LEGACY_TOP]);
+        }
+        json_put(out, "]}");
     }
     if (call->wants_ids) {
         json_put(out, ",\"token_ids\":[");

@@ -185,4 +185,7 @@ void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *p
     ask->logprobs = logprobs;
     if (problem->status == 0) api_encode_chat(api, body, ask, problem);
     api_check_context(api, ask, "messages", problem);
+    if (ask->ignores_eos && es_constrain_is_needed(&ask->form))
+        api_problem_set(problem, 400, "not_supported", "ignore_eos",
+                        "ignore_eos: not together with a response_format or tools");
 }

@@ -4,6 +4,9 @@
 #ifdef ES_KERNELS_X86
 #include <cpuid.h>
 #endif
+#ifdef ES_KERNELS_ARM
+#include <sys/auxv.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 
@@ -40,12 +43,26 @@ static bool has_avx512(void)
 }
 #endif
 
+#ifdef ES_KERNELS_ARM
+extern const es_kernels es_neon_kernels;
+
+/* Linux's own bits for aarch64: every such processor has NEON, not every one the dot products of bytes. */
+static bool has_neon(void)
+{
+    const unsigned long dot_products = 1ul << 20; /* HWCAP_ASIMDDP */
+    return (getauxval(AT_HWCAP) & dot_products) != 0;
+}
+#endif
+
 /* Best last. */
 static const kernel_set SETS[] = {
     {&es_ref_kernels, always},
 #ifdef ES_KERNELS_X86
     {&es_avx2_kernels, has_avx2},
     {&es_avx512_kernels, has_avx512},
+#endif
+#ifdef ES_KERNELS_ARM
+    {&es_neon_kernels, has_neon},
 #endif
 };
 

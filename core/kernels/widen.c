@@ -62,20 +62,31 @@ const float ES_E4M3_VALUES[256] = {
 const uint8_t ES_IQ4_NL_VALUES[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                       129, 141, 153, 166, 181, 197, 217, 241};
 
-typedef float decode_fn(const uint8_t *codes, size_t i);
+/* Codes first, first + step, … of codes. */
+static void decode_codes(es_format format, const uint8_t *codes, size_t first, size_t step, size_t count,
+                         float *out)
+{
+    switch (format) {
+    case ES_FORMAT_F32:
+        for (size_t k = 0; k < count; k++) out[k] = es_decode_f32(codes, first + k * step);
+        return;
+    case ES_FORMAT_F16:
+        for (size_t k = 0; k < count; k++) out[k] = es_decode_f16(codes, first + k * step);
+        return;
+    case ES_FORMAT_BF16:
+        for (size_t k = 0; k < count; k++) out[k] = es_decode_bf16(codes, first + k * step);
+        return;
+    default:
+        for (size_t k = 0; k < count; k++) out[k] = es_decode_fp8(codes, first + k * step);
+    }
+}
 
-/* A row's codes stand at codes + k * step, k from 0. */
 static void widen_float(const es_matrix *w, size_t r, size_t col_first, size_t col_count, float *out)
 {
-    static decode_fn *const DECODE[ES_FORMAT_FLOAT_COUNT] = {[ES_FORMAT_F32] = es_decode_f32,
-                                                             [ES_FORMAT_F16] = es_decode_f16,
-                                                             [ES_FORMAT_BF16] = es_decode_bf16,
-                                                             [ES_FORMAT_FP8] = es_decode_fp8};
-    decode_fn *decode = DECODE[w->format];
     bool panels = w->layout == ES_LAYOUT_PANELS;
     const uint8_t *codes = w->data + (panels ? r / ES_PANEL_ROWS : r) * w->row_bytes;
     size_t first = panels ? r % ES_PANEL_ROWS : 0, step = panels ? ES_PANEL_ROWS : 1;
-    for (size_t c = 0; c < col_count; c++) out[c] = decode(codes, first + (col_first + c) * step);
+    decode_codes(w->format, codes, first + col_first * step, step, col_count, out);
     if (w->format != ES_FORMAT_FP8) return;
     const float *scales = w->scales + (w->row_phase + r) / ES_SCALE_BLOCK * w->scale_stride;
     for (size_t c = 0; c < col_count; c++) out[c] *= scales[(w->col_phase + col_first + c) / ES_SCALE_BLOCK];

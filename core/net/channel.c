@@ -18,9 +18,16 @@ enum {
     RECONNECT_MAX_MS = 250,
 };
 
+enum {
+    FAILED_EVENTS = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                    ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+};
+
 struct es_channel {
     void *socket;
-    void *monitor; /* NULL: it listens */
+    void *monitor;
+    es_allow_list *allowed; /* who may talk to it; NULL: it connects, or has no keys */
+    uint64_t refused;
     es_link link;
 };
 
@@ -95,7 +102,7 @@ static es_status check_bind_keys(const es_net *net, const es_endpoint *endpoint,
             "%s: not a loopback address, and this program has no keys; make some with \"essaim keygen "
             "FILE\", then give --keys FILE and --allow FILE",
             where);
-    if (es_net_keys(net) != NULL && !es_net_checks_keys(net))
+    if (es_net_keys(net) != NULL && es_net_allowed(net) == NULL)
         return es_err_set(err, ES_INVALID, "%s: keys without a list of who may connect; give --allow FILE",
                           where);
     return ES_OK;
@@ -111,6 +118,17 @@ static es_status bound_endpoint(void *socket, const es_endpoint *asked, es_endpo
     return ES_OK;
 }
 
+static es_status start_monitor(es_net *net, es_channel *channel, int events, es_err *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "inproc://monitor-%llu", (unsigned long long)es_net_next_number(net));
+    if (zmq_socket_monitor(channel->socket, name, events) != 0) return failed(err, "socket monitor");
+    channel->monitor = zmq_socket(es_net_context(net), ZMQ_PAIR);
+    if (channel->monitor == NULL || zmq_connect(channel->monitor, name) != 0)
+        return failed(err, "socket monitor");
+    return ES_OK;
+}
+
 es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_channel_limits *limits,
                           es_channel **ret_channel, es_endpoint *ret_bound, es_err *err)
 {
@@ -123,6 +141,12 @@ es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_cha
     if (status == ES_OK) status = create(net, ZMQ_ROUTER, &channel, err);
     if (status != ES_OK) return status;
     const es_keys *keys = es_net_keys(net);
+    channel->allowed = keys != NULL ? es_net_allowed(net) : NULL;
+    status = start_monitor(net, channel, FAILED_EVENTS, err);
+    if (status != ES_OK) {
+        es_channel_close(&channel);
+        return status;
+    }
     if (!set_common(channel->socket, endpoint, limits) || !set_ints(channel->socket, &ROUTER, 1) ||
         (keys != NULL && !set_server_keys(channel->socket, keys)) || zmq_bind(channel->socket, where) != 0)
         status = failed(err, where);
@@ -150,20 +174,6 @@ static es_status check_connect_keys(const es_net *net, const es_endpoint *endpoi
     return ES_OK;
 }
 
-static es_status start_monitor(es_net *net, es_channel *channel, es_err *err)
-{
-    char name[64];
-    snprintf(name, sizeof name, "inproc://monitor-%llu", (unsigned long long)es_net_next_number(net));
-    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    if (zmq_socket_monitor(channel->socket, name, events) != 0) return failed(err, "socket monitor");
-    channel->monitor = zmq_socket(es_net_context(net), ZMQ_PAIR);
-    if (channel->monitor == NULL || zmq_connect(channel->monitor, name) != 0)
-        return failed(err, "socket monitor");
-    return ES_OK;
-}
-
 es_status es_channel_connect(es_net *net, const es_endpoint *endpoint, const char *server_key,
                              const es_channel_limits *limits, es_channel **ret_channel, es_err *err)
 {
@@ -177,7 +187,9 @@ es_status es_channel_connect(es_net *net, const es_endpoint *endpoint, const cha
     es_status status = check_connect_keys(net, endpoint, server_key, where, err);
     es_channel *channel = NULL;
     if (status == ES_OK) status = create(net, ZMQ_DEALER, &channel, err);
-    if (status == ES_OK) status = start_monitor(net, channel, err);
+    if (status == ES_OK)
+        status = start_monitor(net, channel,
+                               ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | FAILED_EVENTS, err);
     if (status == ES_OK && (!set_common(channel->socket, endpoint, limits) ||
                             !set_ints(channel->socket, DEALER, sizeof DEALER / sizeof DEALER[0]) ||
                             (server_key != NULL && (!set_own_keys(channel->socket, es_net_keys(net)) ||
@@ -251,6 +263,31 @@ static void drop_rest(void *socket, zmq_msg_t *last)
     }
 }
 
+/* Keys are checked at the handshake; who was let in then may be off the list by now. */
+static es_status check_sender(es_channel *channel, es_message *message, es_err *err)
+{
+    uint8_t key[ES_KEY_BYTES];
+    if (channel->allowed == NULL || es_allow_list_changes(channel->allowed) == 0) return ES_OK;
+    const char *user = zmq_msg_gets(&message->frame[0], "User-Id");
+    if (user != NULL && es_key_valid(user) && zmq_z85_decode(key, user) != NULL &&
+        es_allow_list_has(channel->allowed, key))
+        return ES_OK;
+    es_message_close(message);
+    channel->refused++;
+    return es_err_set(err, ES_INVALID, "message of a peer whose key was revoked");
+}
+
+uint64_t es_channel_refused(es_channel *channel)
+{
+    uint8_t frame[6];
+    char address[ES_ENDPOINT_TEXT_MAX];
+    while (zmq_recv(channel->monitor, frame, sizeof frame, ZMQ_DONTWAIT) == (int)sizeof frame) {
+        zmq_recv(channel->monitor, address, sizeof address, ZMQ_DONTWAIT);
+        channel->refused++;
+    }
+    return channel->refused;
+}
+
 es_status es_channel_receive(es_channel *channel, es_message *ret_message, es_err *err)
 {
     ret_message->count = 0;
@@ -266,7 +303,7 @@ es_status es_channel_receive(es_channel *channel, es_message *ret_message, es_er
             return es_err_set(err, ES_IO, "receive: %s", zmq_strerror(cause));
         }
         ret_message->count++;
-        if (zmq_msg_more(frame) == 0) return ES_OK;
+        if (zmq_msg_more(frame) == 0) return check_sender(channel, ret_message, err);
         if (ret_message->count == ES_FRAMES_MAX) {
             drop_rest(channel->socket, frame);
             es_message_close(ret_message);

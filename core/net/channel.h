@@ -15,7 +15,7 @@ typedef struct es_net es_net;
 
 typedef struct es_net_options {
     const es_keys *keys; /* NULL: plain, and then only loopback. Borrowed for the net's life */
-    const es_allow_list
+    es_allow_list
         *allowed; /* who may connect to what is bound; needed there when keys are given. Borrowed likewise */
 } es_net_options;
 
@@ -49,6 +49,11 @@ void es_channel_close(es_channel **channel);
 void *es_channel_socket(const es_channel *channel);
 void *es_channel_monitor(const es_channel *channel);
 
+/* Of a bound channel: handshakes that failed (no key, another protocol, a key that is not allowed) and
+ * messages of peers whose key was revoked after they had come in. At least so many: between two calls a
+ * thousand are counted. */
+uint64_t es_channel_refused(es_channel *channel);
+
 /* How a connected channel stands. */
 typedef enum es_link {
     ES_LINK_CONNECTING, /* nobody answered yet */
@@ -72,7 +77,8 @@ typedef struct es_message {
     size_t count;
 } es_message;
 
-/* ES_OK; ES_TIMEOUT: none is waiting; ES_INVALID: a message of more frames was read and dropped; ES_IO. Never
+/* ES_OK; ES_TIMEOUT: none is waiting; ES_INVALID: a message of more frames, or of a peer whose key was
+ * revoked, was read and dropped; ES_IO. Never
  * waits. On ES_OK the message is the caller's to close. */
 es_status es_channel_receive(es_channel *channel, es_message *ret_message, es_err *err);
 

@@ -161,6 +161,7 @@ static void lay_out_stats(const es_node_stats *stats, Essaim__V1__StatsReply *m)
     m->errors = (uint64_t *)(uintptr_t)stats->errors;
     m->malformed = stats->malformed;
     m->unsent = stats->unsent;
+    m->refused = stats->refused;
     m->uptime_ns = stats->uptime_ns;
     m->compute_ns = stats->compute_ns;
 }
@@ -340,6 +341,7 @@ static void read_stats(const Essaim__V1__StatsReply *m, es_node_stats *ret_stats
                                  .bytes_out = m->bytes_out,
                                  .malformed = m->malformed,
                                  .unsent = m->unsent,
+                                 .refused = m->refused,
                                  .uptime_ns = m->uptime_ns,
                                  .compute_ns = m->compute_ns};
     for (size_t i = 0; i < m->n_errors && i < ES_STATUS_COUNT; i++) ret_stats->errors[i] = m->errors[i];

@@ -2,9 +2,12 @@
 #include "net/keys.h"
 
 #include "base/file.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +22,17 @@ enum {
     KEY_CHARACTERS = ES_KEY_TEXT_BYTES - 1
 };
 
-struct es_allow_list {
+typedef struct allowed_keys {
     size_t count;
     uint8_t key[ES_ALLOWED_MAX][ES_KEY_BYTES];
+} allowed_keys;
+
+struct es_allow_list {
+    char path[PATH_BYTES];
+    atomic_uint_least64_t changes;
+    pthread_mutex_t lock; /* around what follows */
+    allowed_keys *keys;
+    struct stat seen; /* the file that was looked at last */
 };
 
 static es_status write_new(const char *path, mode_t mode, const char *text, es_err *err)
@@ -117,7 +128,7 @@ void es_keys_wipe(es_keys *keys)
     explicit_bzero(keys, sizeof *keys);
 }
 
-static es_status read_allowed(const char *path, char *text, es_allow_list *list, es_err *err)
+static es_status read_allowed(const char *path, char *text, allowed_keys *list, es_err *err)
 {
     char *line;
     for (size_t number = 1; next_line(&text, &line); number++) {
@@ -133,16 +144,35 @@ static es_status read_allowed(const char *path, char *text, es_allow_list *list,
     return ES_OK;
 }
 
+static es_status load_allowed(const char *path, allowed_keys **ret_keys, es_err *err)
+{
+    char *text;
+    size_t bytes;
+    *ret_keys = NULL;
+    es_status status = es_file_read(path, ALLOW_FILE_MAX, &text, &bytes, err);
+    if (status != ES_OK) return status;
+    allowed_keys *keys = calloc(1, sizeof *keys);
+    status = keys == NULL ? es_err_set(err, ES_NO_MEMORY, "%s", path) : read_allowed(path, text, keys, err);
+    free(text);
+    if (status != ES_OK) {
+        free(keys);
+        return status;
+    }
+    *ret_keys = keys;
+    return ES_OK;
+}
+
 es_status es_allow_list_load(const char *path, es_allow_list **ret_list, es_err *err)
 {
     *ret_list = NULL;
-    char *text;
-    size_t bytes;
-    es_status status = es_file_read(path, ALLOW_FILE_MAX, &text, &bytes, err);
-    if (status != ES_OK) return status;
+    if (strlen(path) >= PATH_BYTES) return es_err_set(err, ES_INVALID, "%s: path too long", path);
     es_allow_list *list = calloc(1, sizeof *list);
-    status = list == NULL ? es_err_set(err, ES_NO_MEMORY, "%s", path) : read_allowed(path, text, list, err);
-    free(text);
+    if (list == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", path);
+    pthread_mutex_init(&list->lock, NULL);
+    strcpy(list->path, path);
+    /* Looked at before it is read: a change in between is read once more. */
+    if (stat(path, &list->seen) != 0) list->seen = (struct stat){.st_nlink = 0};
+    es_status status = load_allowed(path, &list->keys, err);
     if (status != ES_OK) es_allow_list_destroy(&list);
     *ret_list = list;
     return status;
@@ -150,13 +180,54 @@ es_status es_allow_list_load(const char *path, es_allow_list **ret_list, es_err 
 
 void es_allow_list_destroy(es_allow_list **list)
 {
+    if (*list == NULL) return;
+    pthread_mutex_destroy(&(*list)->lock);
+    free((*list)->keys);
     free(*list);
     *list = NULL;
 }
 
-bool es_allow_list_has(const es_allow_list *list, const uint8_t key[ES_KEY_BYTES])
+bool es_allow_list_has(es_allow_list *list, const uint8_t key[ES_KEY_BYTES])
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (memcmp(list->key[i], key, ES_KEY_BYTES) == 0) return true;
-    return false;
+    bool found = false;
+    pthread_mutex_lock(&list->lock);
+    for (size_t i = 0; i < list->keys->count && !found; i++)
+        found = memcmp(list->keys->key[i], key, ES_KEY_BYTES) == 0;
+    pthread_mutex_unlock(&list->lock);
+    return found;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+void es_allow_list_refresh(es_allow_list *list)
+{
+    struct stat now;
+    es_err err;
+    allowed_keys *fresh, *old = NULL;
+    if (stat(list->path, &now) != 0) now = (struct stat){.st_nlink = 0};
+    pthread_mutex_lock(&list->lock);
+    bool same = is_same_file(&now, &list->seen);
+    list->seen = now;
+    pthread_mutex_unlock(&list->lock);
+    if (same) return;
+    if (load_allowed(list->path, &fresh, &err) != ES_OK) {
+        es_log(ES_LOG_WARN, "the list of who may connect stays as it was: %s", err.text);
+        return;
+    }
+    pthread_mutex_lock(&list->lock);
+    old = list->keys;
+    list->keys = fresh;
+    atomic_fetch_add(&list->changes, 1);
+    pthread_mutex_unlock(&list->lock);
+    free(old);
+    es_log(ES_LOG_INFO, "%s: %zu keys may connect", list->path, fresh->count);
+}
+
+uint64_t es_allow_list_changes(es_allow_list *list)
+{
+    return atomic_load(&list->changes);
 }

@@ -29,10 +29,18 @@ void es_keys_wipe(es_keys *keys);
 bool es_key_valid(const char *text);
 
 /* The public keys of those who may connect, read from a file: one key a line; '#' begins a comment. At most
- * ES_ALLOWED_MAX. ES_INVALID names the line that is no key, or says that there is none. */
+ * ES_ALLOWED_MAX. It has a lock of its own. ES_INVALID names the line that is no key, or says that there is
+ * none. */
 typedef struct es_allow_list es_allow_list;
 es_status es_allow_list_load(const char *path, es_allow_list **ret_list, es_err *err);
 void es_allow_list_destroy(es_allow_list **list);
-bool es_allow_list_has(const es_allow_list *list, const uint8_t key[ES_KEY_BYTES]);
+bool es_allow_list_has(es_allow_list *list, const uint8_t key[ES_KEY_BYTES]);
+
+/* Reads the file again when it is another than was read last; a key that is not in it any more is revoked. A
+ * file that cannot be read leaves the list as it was, and is told once. Any thread. */
+void es_allow_list_refresh(es_allow_list *list);
+
+/* How many times the list was replaced: 0, and whoever was let in is still on it. Any thread. */
+uint64_t es_allow_list_changes(es_allow_list *list);
 
 #endif

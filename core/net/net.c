@@ -11,7 +11,8 @@ enum { SOCKETS_MAX = 8192 };
 struct es_net {
     void *context;
     const es_keys *keys;
-    es_zap *zap; /* NULL: nothing that needs keys can be bound */
+    es_zap *zap;
+    es_allow_list *allowed; /* NULL: zap too */
     atomic_uint_least64_t numbers;
 };
 
@@ -29,6 +30,7 @@ es_status es_net_open(const es_net_options *options, es_net **ret_net, es_err *e
         status = es_err_set(err, ES_UNSUPPORTED, "keys: this libzmq was built without CURVE");
     if (status == ES_OK && options->allowed != NULL)
         status = es_zap_start(net->context, options->allowed, &net->zap, err);
+    net->allowed = options->allowed;
     if (status != ES_OK) es_net_close(&net);
     *ret_net = net;
     return status;
@@ -59,7 +61,7 @@ uint64_t es_net_next_number(es_net *net)
     return atomic_fetch_add(&net->numbers, 1);
 }
 
-bool es_net_checks_keys(const es_net *net)
+es_allow_list *es_net_allowed(const es_net *net)
 {
-    return net->zap != NULL;
+    return net->allowed;
 }

@@ -13,7 +13,7 @@ const es_keys *es_net_keys(const es_net *net);
  * early: libzmq unbinds in the background.) */
 uint64_t es_net_next_number(es_net *net);
 
-/* True when a thread answers for an allow list. */
-bool es_net_checks_keys(const es_net *net);
+/* Who may connect, as a thread answers for it; NULL: nothing that needs keys can be bound. */
+es_allow_list *es_net_allowed(const es_net *net);
 
 #endif

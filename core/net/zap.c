@@ -8,12 +8,12 @@
 #include <zmq.h>
 
 /* Frames of a request: version, request id, domain, address, identity, mechanism, the client's key. */
-enum { FRAME_ID = 1, FRAME_MECHANISM = 5, FRAME_KEY = 6, FRAME_COUNT = 7, FRAME_BYTES = 256 };
+enum { FRAME_ID = 1, FRAME_MECHANISM = 5, FRAME_KEY = 6, FRAME_COUNT = 7, FRAME_BYTES = 256, LOOK_MS = 500 };
 
 struct es_zap {
     pthread_t thread;
     void *socket; /* owned by thread once it runs */
-    const es_allow_list *list;
+    es_allow_list *list;
 };
 
 typedef struct frame {
@@ -23,15 +23,17 @@ typedef struct frame {
 
 /* Reads a whole request; *ret_whole is whether it has the frames it should. False when the context was shut
  * down. */
-static bool receive(void *socket, frame frames[FRAME_COUNT], bool *ret_whole)
+static bool receive(const es_zap *zap, frame frames[FRAME_COUNT], bool *ret_whole)
 {
+    void *socket = zap->socket;
     size_t count = 0;
     int more = 1;
     *ret_whole = true;
     while (more != 0) {
         frame ignored, *f = count < FRAME_COUNT ? &frames[count] : &ignored;
         int got = zmq_recv(socket, f->data, FRAME_BYTES, 0);
-        if (got < 0 && zmq_errno() == EINTR) continue;
+        if (got < 0 && zmq_errno() == EAGAIN) es_allow_list_refresh(zap->list);
+        if (got < 0 && (zmq_errno() == EINTR || zmq_errno() == EAGAIN)) continue;
         if (got < 0) return false;
         if (got > FRAME_BYTES) *ret_whole = false;
         f->bytes = (size_t)got;
@@ -51,13 +53,15 @@ static bool is_allowed(const es_zap *zap, const frame frames[FRAME_COUNT])
            key->bytes == ES_KEY_BYTES && es_allow_list_has(zap->list, (const uint8_t *)key->data);
 }
 
-static void answer(void *socket, const frame *id, bool allowed)
+static void answer(void *socket, const frame *id, const frame *key, bool allowed)
 {
+    char user[ES_KEY_TEXT_BYTES] = "";
+    if (allowed) zmq_z85_encode(user, (const uint8_t *)key->data, ES_KEY_BYTES);
     zmq_send(socket, "1.0", 3, ZMQ_SNDMORE);
     zmq_send(socket, id->data, id->bytes, ZMQ_SNDMORE);
     zmq_send(socket, allowed ? "200" : "400", 3, ZMQ_SNDMORE);
     zmq_send(socket, "", 0, ZMQ_SNDMORE);
-    zmq_send(socket, "", 0, ZMQ_SNDMORE);
+    zmq_send(socket, user, strlen(user), ZMQ_SNDMORE);
     zmq_send(socket, "", 0, 0);
 }
 
@@ -66,23 +70,25 @@ static void *zap_main(void *arg)
     es_zap *zap = arg;
     frame frames[FRAME_COUNT];
     bool whole;
-    while (receive(zap->socket, frames, &whole)) {
+    while (receive(zap, frames, &whole)) {
         if (!whole) frames[FRAME_ID].bytes = 0;
-        answer(zap->socket, &frames[FRAME_ID], whole && is_allowed(zap, frames));
+        es_allow_list_refresh(zap->list);
+        answer(zap->socket, &frames[FRAME_ID], &frames[FRAME_KEY], whole && is_allowed(zap, frames));
     }
     zmq_close(zap->socket);
     return NULL;
 }
 
-es_status es_zap_start(void *context, const es_allow_list *list, es_zap **ret_zap, es_err *err)
+es_status es_zap_start(void *context, es_allow_list *list, es_zap **ret_zap, es_err *err)
 {
     *ret_zap = NULL;
     es_zap *zap = calloc(1, sizeof *zap);
     if (zap == NULL) return es_err_set(err, ES_NO_MEMORY, "key checker");
     zap->list = list;
     zap->socket = zmq_socket(context, ZMQ_REP);
-    int linger = 0;
-    if (zap->socket == NULL || zmq_setsockopt(zap->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
+    int linger = 0, look_ms = LOOK_MS;
+    if (zap->socket == NULL || zmq_setsockopt(zap->socket, ZMQ_RCVTIMEO, &look_ms, sizeof look_ms) != 0 ||
+        zmq_setsockopt(zap->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
         zmq_bind(zap->socket, "inproc://zeromq.zap.01") != 0) {
         es_status status = es_err_set(err, ES_IO, "key checker: %s", zmq_strerror(zmq_errno()));
         if (zap->socket != NULL) zmq_close(zap->socket);

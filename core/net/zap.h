@@ -7,9 +7,10 @@
 
 typedef struct es_zap es_zap;
 
-/* Starts the thread, on context (a zmq context) and before its sockets bind; it answers from list, borrowed.
- */
-es_status es_zap_start(void *context, const es_allow_list *list, es_zap **ret_zap, es_err *err);
+/* Starts the thread, on context (a zmq context) and before its sockets bind; it answers from list, borrowed,
+ * and has it read again when its file changes. Who is let in is known by his key, as the user id of his
+ * messages. */
+es_status es_zap_start(void *context, es_allow_list *list, es_zap **ret_zap, es_err *err);
 
 /* Joins the thread, which ends when its context is shut down. */
 void es_zap_join(es_zap **zap);

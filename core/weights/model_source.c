@@ -72,7 +72,7 @@ static void derive_fingerprint(uint8_t fingerprint[ES_FINGERPRINT_BYTES], const 
     crypto_generichash_final(&hash, fingerprint, ES_FINGERPRINT_BYTES);
 }
 
-es_status es_model_source_open(const char *path, es_format format, es_pool *pool,
+es_status es_model_source_open(const char *path, es_format format, const es_kernels *kernels, es_pool *pool,
                                es_model_source **ret_source, es_err *err)
 {
     *ret_source = NULL;
@@ -82,6 +82,7 @@ es_status es_model_source_open(const char *path, es_format format, es_pool *pool
     es_model_source *source = calloc(1, sizeof *source);
     if (source == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", path);
     source->format = format;
+    source->requantiser.kernels = kernels;
     source->requantiser.pool = pool;
     es_status status = es_source_open(path, &source->base.shape, &source->checkpoint, err);
     if (status != ES_OK) {

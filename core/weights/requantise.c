@@ -15,45 +15,6 @@ es_format es_requantise_target(es_format format, es_weight_kind weight, const es
     return es_quant_fallback(format, from->cols);
 }
 
-static float e4m3(uint8_t code)
-{
-    int exponent = code >> 3 & 15, fraction = code & 7;
-    if (exponent == 15 && fraction == 7) return NAN;
-    float value = exponent == 0 ? ldexpf((float)fraction, -9) : ldexpf((float)(8 + fraction), exponent - 10);
-    return (code & 0x80) != 0 ? -value : value;
-}
-
-static void widen_fp8(const es_matrix *w, size_t r, float *out)
-{
-    float value[256];
-    for (size_t i = 0; i < 256; i++) value[i] = e4m3((uint8_t)i);
-    const uint8_t *row = w->data + r * w->row_bytes;
-    const float *scales = w->scales + (w->row_phase + r) / ES_SCALE_BLOCK * w->scale_stride;
-    for (size_t c = 0; c < w->cols; c++) out[c] = value[row[c]] * scales[(w->col_phase + c) / ES_SCALE_BLOCK];
-}
-
-/* Infinite and NaN f16 codes come out as such. */
-static float widen_f16(uint16_t code)
-{
-    return (code & 0x7c00u) == 0x7c00u ? NAN : es_f16_to_float(code);
-}
-
-static void widen_row(const es_matrix *w, size_t r, float *out)
-{
-    const uint8_t *row = w->data + r * w->row_bytes;
-    if (w->format == ES_FORMAT_FP8) {
-        widen_fp8(w, r, out);
-    } else if (w->format == ES_FORMAT_F32) {
-        memcpy(out, row, w->cols * sizeof *out);
-    } else {
-        for (size_t c = 0; c < w->cols; c++) {
-            uint16_t code;
-            memcpy(&code, row + 2 * c, sizeof code);
-            out[c] = w->format == ES_FORMAT_BF16 ? es_bits_to_float((uint32_t)code << 16) : widen_f16(code);
-        }
-    }
-}
-
 static bool encode_f16(const float *row, size_t cols, uint8_t *out)
 {
     bool good = true;
@@ -65,16 +26,6 @@ static bool encode_f16(const float *row, size_t cols, uint8_t *out)
     return good;
 }
 
-static void decode_row(es_format format, const uint8_t *row, size_t cols, float *out)
-{
-    if (format != ES_FORMAT_F16) {
-        es_quant_decode(format, row, 0, cols, out);
-        return;
-    }
-    const es_matrix w = {.format = format, .rows = 1, .cols = cols, .data = row, .row_bytes = 2 * cols};
-    widen_row(&w, 0, out);
-}
-
 typedef struct job {
     es_requantiser *q;
     const es_matrix *from;
@@ -82,26 +33,50 @@ typedef struct job {
     size_t row_first, row_bytes;
 } job;
 
+/* The first element of a row (of its blocks, where it has them) that is no number; their count when all are.
+ */
+static size_t first_bad(const es_matrix *from, size_t row)
+{
+    size_t count = from->cols / es_format_describe(from->format)->block_cols;
+    return es_check_finite((es_dtype)(from->format + 1), from->data + row * from->row_bytes, count);
+}
+
+enum { SUMS = 8 };
+
+/* Squares of a row and of what it lost. */
+static void add_squares(const float *row, const float *again, size_t cols, double *ret_sums)
+{
+    double square[SUMS] = {0}, lost[SUMS] = {0};
+    for (size_t c = 0; c < cols; c += SUMS)
+        for (size_t i = 0; i < SUMS && c + i < cols; i++) {
+            double value = (double)row[c + i], miss = value - (double)again[c + i];
+            square[i] += value * value;
+            lost[i] += miss * miss;
+        }
+    ret_sums[0] = ret_sums[1] = 0;
+    for (size_t i = 0; i < SUMS; i++) {
+        ret_sums[0] += square[i];
+        ret_sums[1] += lost[i];
+    }
+}
+
 /* sums of a row that cannot be encoded: a negative one. */
 static void encode_row(void *context, size_t item, size_t thread)
 {
     const job *j = context;
-    size_t cols = j->from->cols;
+    size_t cols = j->from->cols, row = j->row_first + item;
     float *wide = j->q->wide + 2 * cols * thread, *again = wide + cols;
     uint8_t *out = j->q->rows + item * j->row_bytes;
     double *sums = j->q->sums + 2 * item;
-    widen_row(j->from, j->row_first + item, wide);
+    sums[0] = -1;
+    if (first_bad(j->from, row) < cols) return;
+    es_matrix_widen_row(j->from, row, 0, cols, wide);
     bool good =
-        j->to == ES_FORMAT_F16 ? encode_f16(wide, cols, out) : es_quant_encode(j->to, wide, cols, out);
-    sums[0] = good ? 0 : -1;
-    sums[1] = 0;
+        j->to == ES_FORMAT_F16 ? encode_f16(wide, cols, out) : j->q->kernels->encode(j->to, wide, cols, out);
     if (!good) return;
-    decode_row(j->to, out, cols, again);
-    for (size_t c = 0; c < cols; c++) {
-        double value = (double)wide[c], miss = value - (double)again[c];
-        sums[0] += value * value;
-        sums[1] += miss * miss;
-    }
+    const es_matrix made = {.format = j->to, .rows = 1, .cols = cols, .data = out, .row_bytes = j->row_bytes};
+    es_matrix_widen_row(&made, 0, 0, cols, again);
+    add_squares(wide, again, cols, sums);
 }
 
 static bool grow(void **at, size_t *bytes, size_t wanted)
@@ -115,13 +90,13 @@ static bool grow(void **at, size_t *bytes, size_t wanted)
 
 static es_status check_rows(const es_matrix *from, size_t row_first, size_t row_count, es_err *err)
 {
-    const es_format_info *info = es_format_describe(from->format);
-    size_t blocks = from->cols / info->block_cols;
-    size_t bad = es_check_finite((es_dtype)(from->format + 1), from->data + row_first * from->row_bytes,
-                                 row_count * blocks);
-    if (bad == row_count * blocks) return ES_OK;
-    return es_err_set(err, ES_NUMERIC, "[%zu, %zu] is NaN or infinite", row_first + bad / blocks,
-                      bad % blocks * info->block_cols);
+    size_t block = es_format_describe(from->format)->block_cols;
+    for (size_t r = row_first; r < row_first + row_count; r++) {
+        size_t bad = first_bad(from, r);
+        if (bad * block < from->cols)
+            return es_err_set(err, ES_NUMERIC, "[%zu, %zu] is NaN or infinite", r, bad * block);
+    }
+    return ES_OK;
 }
 
 static es_status add_sums(es_requantiser *q, const job *j, es_weight_kind weight, size_t row_count,

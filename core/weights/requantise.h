@@ -3,6 +3,7 @@
 #define ES_WEIGHTS_REQUANTISE_H
 
 #include "base/pool.h"
+#include "essaim/kernels.h"
 #include "weights/fields.h"
 
 /* Of weights that were quantised. */
@@ -11,8 +12,9 @@ typedef struct es_weight_error {
     double square_sum, error_square_sum;
 } es_weight_error;
 
-/* Owned by one thread. Init with zeros and the pool. */
+/* Owned by one thread. Init with zeros, the kernels and the pool. */
 typedef struct es_requantiser {
+    const es_kernels *kernels;
     es_pool *pool;
     es_weight_error errors[ES_WEIGHT_COUNT];
     float *wide; /* [threads][2][cols] */

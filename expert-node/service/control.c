@@ -82,6 +82,7 @@ static es_status answer(es_service *service, const es_control_request *request, 
     if (request->kind == ES_CONTROL_HELLO) return greet(service, request, reply, err);
     if (request->kind == ES_CONTROL_STATS) {
         reply->stats = service->stats;
+        reply->stats.refused = es_channel_refused(service->control) + es_channel_refused(service->data);
         reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
         return ES_OK;
     }

@@ -10,12 +10,12 @@
 struct es_pool;
 
 typedef struct es_service_options {
-    const char *name;             /* es_name_valid; borrowed for the service's life */
-    const es_shape *shape;        /* borrowed likewise */
-    es_endpoint listen;           /* control; port 0: any free one */
-    uint16_t data_port;           /* on the same host; 0: any free one */
-    const es_keys *keys;          /* NULL: loopback only */
-    const es_allow_list *allowed; /* who may connect; needed with keys */
+    const char *name;       /* es_name_valid; borrowed for the service's life */
+    const es_shape *shape;  /* borrowed likewise */
+    es_endpoint listen;     /* control; port 0: any free one */
+    uint16_t data_port;     /* on the same host; 0: any free one */
+    const es_keys *keys;    /* NULL: loopback only */
+    es_allow_list *allowed; /* who may connect; needed with keys */
 } es_service_options;
 
 /* What the node computes with; everything is borrowed while it runs. */

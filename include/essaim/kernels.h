@@ -71,6 +71,22 @@ typedef void es_product_fn(const es_matrix *w, size_t row_first, size_t row_coun
                            size_t col_count, const es_q8_block *const *x, size_t count, float *out,
                            size_t out_stride);
 
+/* A row whose products are added up: its blocks from w's first column on, what its outputs are weighed with,
+ * and the quantum they are counted on. */
+typedef struct es_addend {
+    const es_q8_block *x;
+    float weight;
+    int quantum;
+    int64_t *sum; /* [row_count] */
+    bool failed;  /* set when an addend passes 2^45 or is NaN: the sum is not to be used */
+} es_addend;
+
+/* rows[t].sum[i] += rint((double)y * (double)weight * 2^-quantum) for the product y of w(row_first + i, …)
+ * and row t over each chunk of ES_CHUNK_COLUMNS columns, for i below row_count <= ES_UNIT_ROWS and t below
+ * count. */
+typedef void es_product_sum_fn(const es_matrix *w, size_t row_first, size_t row_count, es_addend *rows,
+                               size_t count);
+
 /* Running state of one head's attention over tiles: start with max = -INFINITY, sum = 0, out all 0. */
 typedef struct es_attend_state {
     float max, sum;
@@ -86,6 +102,7 @@ typedef struct es_kernels {
     bool (*quantise)(const float *x, size_t n, int8_t *q, float *d);
 
     es_product_fn *product[ES_FORMAT_COUNT];
+    es_product_sum_fn *product_sum;
 
     /* The 16-lane sum of a[i] * b[i] (fma), of a[i], and the norm built on it: out = x / rms(x) * weight. out
      * may be x. */
@@ -120,6 +137,11 @@ typedef struct es_kernels {
     /* out[i] = (float)((double)sum[i] * 2^quantum). */
     void (*fixed_to_float)(const int64_t *sum, size_t n, int quantum, float *out);
 
+    /* Encodes a row of cols floats (a multiple of the format's block) to out [es_format_row_bytes], for the
+     * formats of es_quant_encodes. False when a value is NaN, infinite or beyond what the block's f16 scale
+     * reaches: out then holds nothing of use. */
+    bool (*encode)(es_format format, const float *row, size_t cols, uint8_t *out);
+
     /* Yardsticks: what the kernels above are measured against. Reads n bytes (a multiple of 4096, 64-byte
      * aligned) as fast as this set can; returns some sum of them. */
     uint64_t (*read_bytes)(const uint8_t *bytes, size_t n);
@@ -137,7 +159,7 @@ const es_kernels *es_kernels_ref(void);
 es_status es_kernels_select(const char *name, const es_kernels **ret_kernels, es_err *err);
 
 /* Widens w's row r, columns [col_first, col_first + col_count), to float: the value with one rounding. For
- * either layout; integer formats only in panels. */
+ * either layout. */
 void es_matrix_widen_row(const es_matrix *w, size_t r, size_t col_first, size_t col_count, float *out);
 
 /* The same sums for rows of either format: q8, whose blocks are made, through the set's product; f32 through

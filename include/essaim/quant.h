@@ -37,17 +37,12 @@ void es_quant_decode(es_format format, const uint8_t *row, size_t col_first, siz
 /* The index of the first of count blocks whose D or M is NaN or infinite, or count when there is none. */
 size_t es_quant_check(es_format format, const uint8_t *blocks, size_t count);
 
-/* True for the formats that es_quant_encode writes: q8_0, q5_0, q4_k, q6_k. */
+/* True for the formats that kernels encode: q8_0, q5_0, q4_k, q6_k. */
 bool es_quant_encodes(es_format format);
 
 /* What stands in for format where rows have cols columns: format itself when its block divides them; else the
  * smaller block that quantisers agree on (q4_k: q5_0, q5_k: q5_1, q6_k: q8_0); f16 when not even 32 divides
  * them. */
 es_format es_quant_fallback(es_format format, size_t cols);
-
-/* Encodes a row of cols floats (a multiple of the format's block) to out [es_format_row_bytes]. The same
- * bytes on every machine. False when a value is NaN, infinite or beyond what the block's f16 scale reaches:
- * out then holds nothing of use. */
-bool es_quant_encode(es_format format, const float *row, size_t cols, uint8_t *out);
 
 #endif

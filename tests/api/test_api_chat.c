@@ -275,7 +275,7 @@ static void a_failure_before_the_first_byte_has_its_own_status(void **state)
 {
     (void)state;
     reply r;
-    fixture_fail_steps(1);
+    fixture_fail_steps(2); /* a step is computed again once */
     ask_api("POST", "/chat/completions", "{\"stream\": true, " ASK "}", &r);
     expect_error(&r, 503, NULL, "connection lost");
     drop_reply(&r);

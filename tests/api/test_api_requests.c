@@ -70,6 +70,8 @@ static void values_out_of_range_are_refused_by_name(void **state)
         {"\"response_format\": {\"type\": \"json_schema\", \"json_schema\": {\"schema\": {\"not\": {}}}}",
          "response_format", "'not' is not supported"},
         {"\"model\": 3", "model", "not a string"},
+        {"\"ignore_eos\": true, \"response_format\": {\"type\": \"json_object\"}", "ignore_eos",
+         "not together"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         bool unsupported = strstr(CASES[i][2], "not supported") != NULL ||

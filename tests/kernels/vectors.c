@@ -217,7 +217,7 @@ es_rows vector_rows(const vector_case *c, size_t cols)
 
 size_t vector_sets(const es_kernels *ret_sets[VECTOR_SETS_MAX])
 {
-    static const char *const NAMES[] = {"ref", "avx2", "avx512"};
+    static const char *const NAMES[] = {"ref", "avx2", "avx512", "neon"};
     size_t count = 0;
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
         if (es_kernels_select(NAMES[i], &ret_sets[count], NULL) == ES_OK) count++;

@@ -119,6 +119,35 @@ static void a_full_queue_refuses_and_recovers(void **state)
     es_engine_destroy(&engine);
 }
 
+static void one_key_cannot_take_all_places(void **state)
+{
+    (void)state;
+    static ask asks[5];
+    es_err err;
+    es_engine *engine = fixture_engine((engine_size){.answers = 1, .queue = 3, .queue_key = 2});
+    for (uint32_t i = 0; i < 5; i++) {
+        ask_make(&asks[i], 60 + i, 12, 2);
+        asks[i].options.key = i < 4 ? 1 : 2;
+    }
+    fixture_hold();
+    ask_submit(&asks[0], engine);
+    wait_until_queued(engine, 0);
+    ask_submit(&asks[1], engine);
+    ask_submit(&asks[2], engine);
+    assert_int_equal(es_engine_submit(engine, &asks[3].options, &asks[3].request, &err), ES_BUSY);
+    expect_text(err.text, "full for this key: 2 of its requests wait");
+    ask_submit(&asks[4], engine);
+    assert_int_equal(es_engine_submit(engine, &asks[4].options, &asks[3].request, &err), ES_BUSY);
+    expect_text(err.text, "the queue is full: 3 requests wait");
+    fixture_release();
+    for (size_t i = 0; i < 3; i++) ask_finish(&asks[i]);
+    ask_finish(&asks[4]);
+    ask_submit(&asks[3], engine);
+    ask_finish(&asks[3]);
+    assert_int_equal(fixture_stats(engine).queued, 0);
+    es_engine_destroy(&engine);
+}
+
 static void requests_without_sense_are_named(void **state)
 {
     (void)state;
@@ -216,6 +245,36 @@ struct es_constraint {
 enum { END = 1, THIRDS = 4 };
 static atomic_int destroyed;
 
+struct es_constraint_plan {
+    es_constraint *only;
+    atomic_int holders;
+};
+
+es_constraint_plan *es_constraint_plan_hold(es_constraint_plan *plan)
+{
+    atomic_fetch_add(&plan->holders, 1);
+    return plan;
+}
+
+void es_constraint_plan_release(es_constraint_plan **plan)
+{
+    if (*plan != NULL) atomic_fetch_sub(&(*plan)->holders, 1);
+    *plan = NULL;
+}
+
+size_t es_constraint_plan_mask_words(const es_constraint_plan *plan)
+{
+    (void)plan;
+    return (fixture_vocab() + 63) / 64;
+}
+
+es_status es_constraint_open(es_constraint_plan *plan, es_constraint **ret_constraint, es_err *err)
+{
+    (void)err;
+    *ret_constraint = plan->only;
+    return ES_OK;
+}
+
 size_t es_constraint_mask_words(const es_constraint *constraint)
 {
     (void)constraint;
@@ -252,15 +311,16 @@ static void a_constraint_chooses_what_may_come(void **state)
     const uint32_t end = END;
     es_engine *engine = fixture_engine((engine_size){0});
     for (int nothing = 0; nothing < 2; nothing++) {
-        es_constraint thirds = {.nothing = nothing}, *constraint = &thirds;
+        es_constraint thirds = {.nothing = nothing};
+        es_constraint_plan plan = {&thirds, 1};
         ask_make(&a, 5, 20, 8);
-        a.options.constraints = &constraint;
+        a.options.plan = &plan;
         a.options.stop = &end;
         a.options.stop_count = 1;
         ask_submit(&a, engine);
-        assert_null(constraint);
         ask_finish(&a);
         fixture_expect_no_pages(engine);
+        while (atomic_load(&plan.holders) > 1) sched_yield();
         assert_int_equal(atomic_load(&destroyed), nothing + 1);
         assert_int_equal(a.failed, nothing);
         assert_int_equal(a.count, nothing ? 0 : THIRDS);
@@ -407,6 +467,7 @@ int main(void)
         cmocka_unit_test(a_key_with_many_requests_does_not_starve_another),
         cmocka_unit_test(prompts_of_two_keys_take_turns),
         cmocka_unit_test(a_full_queue_refuses_and_recovers),
+        cmocka_unit_test(one_key_cannot_take_all_places),
         cmocka_unit_test(requests_without_sense_are_named),
         cmocka_unit_test(the_context_ends_an_answer),
         cmocka_unit_test(a_stop_token_ends_an_answer_and_is_no_part_of_it),

@@ -89,7 +89,9 @@ void shards_cut(const char *model, es_format format, size_t slices, const char *
     es_pool *pool;
     es_model_source *source;
     MUST(es_pool_create(1, &pool, &must_err));
-    MUST(es_model_source_open(model, format, pool, &source, &must_err));
+    const es_kernels *kernels;
+    MUST(es_kernels_select(NULL, &kernels, &must_err));
+    MUST(es_model_source_open(model, format, kernels, pool, &source, &must_err));
     const es_cut_source *base = es_model_source_get(source);
     es_units *units = calloc(slices * base->shape.layers, sizeof *units);
     es_cut_share *shares = calloc(slices, sizeof *shares);

@@ -24,6 +24,7 @@ es_product_fn KERNEL(product_q4_k);
 es_product_fn KERNEL(product_q5_k);
 es_product_fn KERNEL(product_q6_k);
 es_product_fn KERNEL(product_iq4_nl);
+es_product_sum_fn KERNEL(product_sum);
 float KERNEL(dot)(const float *a, const float *b, size_t n);
 float KERNEL(sum)(const float *a, size_t n);
 void KERNEL(rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
@@ -36,6 +37,7 @@ void KERNEL(attend_tile)(const float *q, const void *entries, es_kv_format kv_fo
                          size_t width, size_t latent, float scale, es_attend_state *state, float *out);
 bool KERNEL(accumulate)(const float *y, size_t n, float weight, int quantum, int64_t *sum);
 void KERNEL(fixed_to_float)(const int64_t *sum, size_t n, int quantum, float *out);
+bool KERNEL(encode)(es_format format, const float *row, size_t cols, uint8_t *out);
 uint64_t KERNEL(read_bytes)(const uint8_t *bytes, size_t n);
 uint64_t KERNEL(integer_ops)(size_t rounds);
 uint64_t KERNEL(float_ops)(size_t rounds);

@@ -1,0 +1,119 @@
+/* Where the registry is. */
+#include "cli/registry_options.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ANSWER_MS = 10000, PASSWORD_MAX = 1024 };
+
+const es_option CLI_REGISTRY_OPTIONS[CLI_REGISTRY_OPTION_COUNT] = {
+    {.name = "--registry",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FOLDER",
+     .at = offsetof(cli_registry_options, folder),
+     .help = "the coordinator's own registry, on its machine"},
+    {.name = "--etcd",
+     .kind = ES_OPTION_TEXT,
+     .argument = "URL,...",
+     .at = offsetof(cli_registry_options, etcd),
+     .help = "or etcd's endpoints; http only on this machine"},
+    {.name = "--etcd-prefix",
+     .kind = ES_OPTION_TEXT,
+     .argument = "TEXT",
+     .at = offsetof(cli_registry_options, prefix),
+     .fallback = "essaim/",
+     .help = "what all keys begin with"},
+    {.name = "--etcd-user",
+     .kind = ES_OPTION_TEXT,
+     .argument = "NAME",
+     .at = offsetof(cli_registry_options, user),
+     .help = "log in as this user"},
+    {.name = "--etcd-password-file",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(cli_registry_options, password_file),
+     .help = "whose first line is the password"},
+    {.name = "--etcd-ca",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(cli_registry_options, ca),
+     .fallback = "the system's",
+     .help = "certificate of the authority that signed etcd's"},
+    {.name = "--etcd-cert",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(cli_registry_options, cert),
+     .help = "our certificate, with --etcd-key"},
+    {.name = "--etcd-key",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(cli_registry_options, key),
+     .help = "its key"},
+};
+
+es_status cli_registry_check(const cli_registry_options *o, es_err *err)
+{
+    if (o->folder != NULL && o->etcd != NULL)
+        return es_err_set(err, ES_INVALID, "give --registry or --etcd, one of the two");
+    if (o->etcd == NULL && (o->prefix != NULL || o->user != NULL || o->password_file != NULL ||
+                            o->ca != NULL || o->cert != NULL || o->key != NULL))
+        return es_err_set(err, ES_INVALID, "the --etcd-... options go with --etcd");
+    if ((o->user == NULL) != (o->password_file == NULL))
+        return es_err_set(err, ES_INVALID, "--etcd-user and --etcd-password-file go together");
+    return ES_OK;
+}
+
+static es_status wait_for_answer(es_registry *registry, es_err *err)
+{
+    uint64_t deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+    for (;;) {
+        es_registry_view *view;
+        es_status status = es_registry_view_get(registry, &view, err);
+        if (status != ES_OK) return status;
+        bool frozen = view->frozen;
+        uint64_t version = view->version;
+        es_registry_view_destroy(&view);
+        if (!frozen) return ES_OK;
+        if (es_clock_now_ns() >= deadline_ns)
+            return es_err_set(err, ES_TIMEOUT, "the registry does not answer (tried for %d s)",
+                              ANSWER_MS / 1000);
+        es_registry_wait(registry, version, deadline_ns);
+    }
+}
+
+static es_status open_etcd(const cli_registry_options *o, es_registry **ret_registry, es_err *err)
+{
+    char *password = NULL;
+    size_t bytes = 0;
+    es_status status = ES_OK;
+    if (o->password_file != NULL)
+        status = es_file_read(o->password_file, PASSWORD_MAX, &password, &bytes, err);
+    if (status != ES_OK) return status;
+    if (password != NULL) password[strcspn(password, "\r\n")] = '\0';
+    const es_etcd_options options = {.endpoints = o->etcd,
+                                     .prefix = o->prefix,
+                                     .user = o->user,
+                                     .password = password,
+                                     .ca = o->ca,
+                                     .cert = o->cert,
+                                     .key = o->key};
+    status = es_registry_open_etcd(&options, ret_registry, err);
+    if (password != NULL) explicit_bzero(password, bytes);
+    free(password);
+    return status;
+}
+
+es_status cli_registry_open(const cli_registry_options *o, es_registry **ret_registry, es_err *err)
+{
+    *ret_registry = NULL;
+    if (o->folder == NULL && o->etcd == NULL)
+        return es_err_set(err, ES_INVALID, "which registry? --registry FOLDER or --etcd URL");
+    es_status status = o->etcd != NULL ? open_etcd(o, ret_registry, err)
+                                       : es_registry_open_embedded(o->folder, 0, ret_registry, err);
+    if (status == ES_OK) status = wait_for_answer(*ret_registry, err);
+    if (status != ES_OK) es_registry_close(ret_registry);
+    return status;
+}

@@ -1,0 +1,9 @@
+/* Products of fp8 weights and q8 rows. */
+#include "kernels/neon/product_float.h"
+
+void KERNEL(product_fp8)(const es_matrix *w, size_t row_first, size_t row_count, size_t col_first,
+                         size_t col_count, const es_q8_block *const *x, size_t count, float *out,
+                         size_t out_stride)
+{
+    float_walk(ES_FORMAT_FP8, w, row_first, row_count, col_first, col_count, x, count, out, out_stride);
+}
