@@ -15,7 +15,7 @@ enum {
     CONNECT_MS = 1000,
     HANDSHAKE_MS = 3000,
     RECONNECT_MS = 50,
-    RECONNECT_MAX_MS = 1000,
+    RECONNECT_MAX_MS = 250,
 };
 
 enum {
