@@ -22,10 +22,12 @@ void api_call_header(es_api_call *call, const char *name, const char *format, ..
     va_end(args);
 }
 
+/* Anthropic's clients show this header in their errors; x-request-id is the transport's. */
 static void name_call(es_api_call *call)
 {
+    if (call->family != API_ANTHROPIC) return;
     if (call->id[0] == '\0') api_make_id(call->api, "req_", call->id);
-    api_call_header(call, call->family == API_ANTHROPIC ? "request-id" : "x-request-id", "%s", call->id);
+    api_call_header(call, "request-id", "%s", call->id);
 }
 
 void api_call_refuse(es_api_call *call, const api_problem *problem)
