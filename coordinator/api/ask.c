@@ -193,9 +193,25 @@ void api_ask_fini(api_ask *ask)
     *ask = (api_ask){0};
 }
 
+size_t api_tokens_max(const es_api *api)
+{
+    return 2 * es_engine_context(api->options.engine);
+}
+
+void api_check_length(es_api *api, const api_ask *ask, const char *param, api_problem *problem)
+{
+    if (ask->too_long)
+        api_problem_set(
+            problem, 400, "context_length_exceeded", param,
+            "the prompt is too long: more than %zu tokens; this model's maximum context length is %zu "
+            "tokens, the answer included",
+            api_tokens_max(api), es_engine_context(api->options.engine));
+}
+
 void api_check_context(es_api *api, const api_ask *ask, const char *param, api_problem *problem)
 {
     size_t context = es_engine_context(api->options.engine);
+    api_check_length(api, ask, param, problem);
     for (size_t i = 0; i < ask->prompts; i++)
         if (ask->prompt[i].count >= context)
             api_problem_set(

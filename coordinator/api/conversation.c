@@ -160,7 +160,12 @@ static es_status use_as_tokens(es_api *api, const es_chat_layout *layout, void *
 {
     api_ask *ask = context;
     ask->continued = layout->opening == ES_CHAT_OPEN_CONTINUED;
-    return es_chat_model_encode(&api->chat, layout, &ask->prompt[0], &ask->in_thought, err);
+    es_chat_tokens tokens = {0};
+    es_status status = es_chat_model_encode(&api->chat, layout, api_tokens_max(api), &tokens, err);
+    ask->prompt[0] = tokens.list;
+    ask->in_thought = tokens.thinking;
+    ask->too_long = tokens.more;
+    return status;
 }
 
 void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)
@@ -169,6 +174,7 @@ void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem 
     with_layout(api, body, ask->thinks, &ask->form, use_as_tokens, ask, problem);
     ask->prompts = 1;
     ask->splits = true;
+    api_check_length(api, ask, "messages", problem);
 }
 
 void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)

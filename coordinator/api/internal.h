@@ -109,6 +109,7 @@ typedef struct api_ask {
     bool thinks;       /* by model, thinking or reasoning_effort */
     es_token_list prompt[API_CHOICES_MAX];
     size_t prompts;
+    bool too_long;   /* one is longer than api_tokens_max: what is there is a part */
     bool in_thought; /* the prompt ends in one */
     bool continued;  /* the prompt ends within an answer */
     bool splits;     /* reasoning and calls are told from the text */
@@ -137,6 +138,13 @@ void api_read_model(es_api *api, const json_t *body, api_ask *ask, api_problem *
 void api_read_sampling(es_api *api, const json_t *body, api_ask *ask, api_problem *problem);
 
 void api_ask_fini(api_ask *ask);
+
+/* Tokens of a prompt that are looked at: beyond the context, so that it can be told how many there are when
+ * it is not by much. */
+size_t api_tokens_max(const es_api *api);
+
+/* A prompt of which only a part was looked at: a problem. */
+void api_check_length(es_api *api, const api_ask *ask, const char *param, api_problem *problem);
 
 /* A prompt that leaves no room: a problem with both numbers. */
 void api_check_context(es_api *api, const api_ask *ask, const char *param, api_problem *problem);
