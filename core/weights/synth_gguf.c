@@ -325,7 +325,8 @@ static es_status put_piece(const output *o, const tensor *t, size_t piece, es_er
     const es_field *f = &t->field;
     char unit[ES_FIELD_NAME_BYTES];
     snprintf(unit, sizeof unit, "%s", f->name);
-    if (t->experts) es_shard_expert_name(t->layer, piece, unit);
+    const es_shard_expert expert = {.layer = t->layer, .expert = piece};
+    if (t->experts) es_shard_expert_name(&expert, unit);
     const es_cut_part part = {unit, f, t->experts ? t->part : piece};
     const es_matrix form = {.format = t->format, .rows = f->rows, .cols = f->cols};
     size_t row_bytes = es_format_row_bytes(t->format, f->cols);
