@@ -130,7 +130,7 @@ static void statistics_and_errors_come_back(void **state)
 {
     (void)state;
     es_control_reply got, sent = {.request = 4, .text = "", .kind = ES_CONTROL_STATS};
-    sent.stats = (es_node_stats){1, 2, 3, 4, 5, {0}, 6, 7, 8, 9};
+    sent.stats = (es_node_stats){1, 2, 3, 4, 5, {0}, 6, 7, 8, 9, 10};
     sent.stats.errors[ES_NUMERIC] = 11;
     size_t count;
     es_err err = {.text = ""};
