@@ -29,11 +29,12 @@ static const char *const LAYOUTS[] = {"hf", "shards", "gguf", NULL};
 static es_status check_values(const void *arg, es_err *err)
 {
     const synth_values *v = arg;
-    if (v->layout == LAYOUT_GGUF)
-        return es_err_set(err, ES_UNSUPPORTED, "--layout gguf: this version writes hf and shards");
+    if (v->layout == LAYOUT_GGUF && FORMAT_OF[v->format] == ES_FORMAT_FP8)
+        return es_err_set(err, ES_INVALID,
+                          "--format fp8: --layout gguf has no such type, the other two have");
     if (v->layout == LAYOUT_HF && FORMAT_OF[v->format] >= ES_FORMAT_FLOAT_COUNT)
         return es_err_set(err, ES_INVALID,
-                          "--format %s: --layout hf has fp8 and bf16; --layout shards has all",
+                          "--format %s: --layout hf has fp8 and bf16; gguf and shards have it",
                           FORMATS[v->format]);
     return ES_OK;
 }
@@ -79,6 +80,8 @@ static es_status make(const synth_values *v, const char *config, size_t bytes, e
     if (v->layout == LAYOUT_SHARDS) {
         status = write_shards(v, &synth, &progress, err);
         if (status == ES_OK) status = write_config(v->out, config, bytes, err);
+    } else if (v->layout == LAYOUT_GGUF) {
+        status = es_synth_write_gguf(&synth, v->out, v->quiet ? NULL : es_progress_update, &progress, err);
     } else {
         status = es_synth_write_hf(&synth, v->out, config, bytes, v->quiet ? NULL : es_progress_update,
                                    &progress, err);
@@ -127,7 +130,7 @@ static const es_option OPTIONS[] = {
      .at = offsetof(synth_values, layout),
      .choices = LAYOUTS,
      .initial = "hf",
-     .help = "as published, or shards at once"},
+     .help = "as published, shards at once, or one GGUF file, model.gguf"},
     {.name = "--nodes",
      .kind = ES_OPTION_COUNT,
      .argument = "N",

@@ -163,8 +163,9 @@ static es_status start_coordinator(const up_values *values, const cli_swarm *swa
     es_status status = es_process_sibling("essaim-coordinator", program, sizeof program, err);
     if (status != ES_OK) return status;
     es_option_list nodes = cli_swarm_endpoints(swarm);
-    const char *argv[2 * CLI_SWARM_MAX + 16] = {program, "--model", values->model};
-    size_t argc = 3;
+    /* Nobody starts a node of this swarm again: there is not much to wait for. */
+    const char *argv[2 * CLI_SWARM_MAX + 16] = {program, "--model", values->model, "--wait-for-nodes", "1"};
+    size_t argc = 5;
     for (size_t i = 0; i < nodes.count; i++) {
         argv[argc++] = "--node";
         argv[argc++] = nodes.item[i];

@@ -17,7 +17,7 @@ if(ESSAIM_SANITIZE)
     "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1")
 endif()
 
-# Labels say what kind a test is: unit, golden, integration. Beside it: threads (also run under ThreadSanitizer), slow (release only).
+# Labels say what kind a test is: unit, golden, integration, client. Beside it: threads (also run under ThreadSanitizer), slow (release only).
 
 # essaim_unit_test(FILE.c "a sentence" LINK room … [TIMEOUT s] [LABEL kind …]): a cmocka program.
 function(essaim_unit_test source sentence)

@@ -24,6 +24,7 @@ struct es_coordinator {
     es_keys keys;
     es_swarm *swarm; /* NULL: experts are computed here */
     es_expert_backend *backend;
+    es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
 };
 
@@ -36,7 +37,8 @@ const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT] = {
      .argument = "MODEL",
      .at = offsetof(es_coordinator_options, model_dir),
      .required = true,
-     .help = "a checkpoint folder as published (config.json, *.safetensors), a GGUF file or a folder of shards"},
+     .help =
+         "a checkpoint folder as published (config.json, *.safetensors), a GGUF file or a folder of shards"},
     {.name = "--node",
      .kind = ES_OPTION_LIST,
      .argument = "HOST:PORT[,KEY]",
@@ -101,6 +103,20 @@ const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT] = {
      .max = 3600000,
      .initial = "30000",
      .help = "longest wait for a node's reply"},
+    {.name = "--wait-for-nodes",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_coordinator_options, wait_s),
+     .unit = "s",
+     .min = 1,
+     .max = 3600,
+     .initial = "30",
+     .help = "longest wait for a node to come back whose experts no other holds"},
+    {.name = "--local-experts",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(es_coordinator_options, local_experts),
+     .help = "open all experts here too, and compute those that no node holds any more; for shards, which "
+             "are mapped"},
     {.name = "--kv-memory",
      .kind = ES_OPTION_COUNT,
      .argument = "N",
@@ -134,9 +150,16 @@ const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT] = {
      .max = 65536,
      .initial = "256",
      .help = "requests that may wait; one more is refused"},
+    {.name = "--queue-key",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_coordinator_options, queue_key),
+     .max = 65536,
+     .initial = "0",
+     .help = "requests of one API key that may wait; 0 is as many as --queue"},
 };
 
-static es_status open_local_experts(es_coordinator *c, es_err *err)
+static es_status open_local_experts(es_coordinator *c, es_expert_backend **ret_backend, es_err *err)
 {
     es_expert_engine_options engine = {
         .kernels = c->kernels,
@@ -145,7 +168,7 @@ static es_status open_local_experts(es_coordinator *c, es_err *err)
         .hidden = c->model->shape.hidden,
         .rows_max = c->options.step,
     };
-    return es_local_backend_create(c->model, &engine, &c->backend, err);
+    return es_local_backend_create(c->model, &engine, ret_backend, err);
 }
 
 static es_status open_swarm(es_coordinator *c, es_err *err)
@@ -164,6 +187,8 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
         .rows_max = c->options.step,
         .keys = c->options.keys != NULL ? &c->keys : NULL,
         .deadline_ms = (uint32_t)c->options.deadline_ms,
+        .wait_ms = (uint32_t)c->options.wait_s * 1000,
+        .local = c->local,
     };
     es_status status = es_swarm_create(&options, &c->swarm, err);
     if (status == ES_OK) c->backend = es_swarm_backend(c->swarm);
@@ -173,7 +198,8 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
 /* Binds the backbone, and every expert too when they are computed here. */
 static es_status open_model(es_coordinator *c, es_progress_fn *progress, void *context, es_err *err)
 {
-    es_model_parts parts = {.backbone = true, .all_experts = c->options.nodes.count == 0};
+    es_model_parts parts = {.backbone = true,
+                            .all_experts = c->options.nodes.count == 0 || c->options.local_experts};
     es_status status = es_model_open(c->options.model_dir, &parts, progress, context, &c->model, err);
     if (status != ES_OK) return status;
     size_t own = c->model->shape.context;
@@ -206,7 +232,9 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
     if (status == ES_OK) status = es_pool_create(c->options.threads, &c->pool, err);
     /* A model without routed experts has nobody to ask for them. */
     if (status == ES_OK && c->options.nodes.count == 0 && c->model->shape.experts > 0)
-        status = open_local_experts(c, err);
+        status = open_local_experts(c, &c->backend, err);
+    if (status == ES_OK && c->options.nodes.count > 0 && c->options.local_experts)
+        status = open_local_experts(c, &c->local, err);
     if (status == ES_OK && c->options.nodes.count > 0) status = open_swarm(c, err);
     if (status != ES_OK) return status;
     es_forward_options forward = {
@@ -244,6 +272,7 @@ void es_coordinator_close(es_coordinator **coordinator)
     if (c == NULL) return;
     es_forward_destroy(&c->forward);
     if (c->backend != NULL) c->backend->destroy(&c->backend);
+    if (c->local != NULL) c->local->destroy(&c->local);
     es_keys_wipe(&c->keys);
     es_pool_destroy(&c->pool);
     es_model_close(&c->model);
@@ -293,6 +322,7 @@ es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_er
         .chunk_rows = o->chunk,
         .running_max = es_size_min(o->answers, o->step),
         .queue_max = o->queue,
+        .queue_key_max = o->queue_key,
     };
     *ret_engine = NULL;
     if (options.kv_pages < 2)

@@ -21,14 +21,17 @@ typedef struct es_coordinator_options {
     size_t step;        /* rows of a prefill step, 1 to ES_STEP_ROWS_MAX; 0: that maximum */
     const char *keys;   /* path of our secret key; NULL: nodes on this machine only */
     size_t deadline_ms; /* for one layer's replies */
+    size_t wait_s;      /* for a node to come back before what needs it fails */
+    bool local_experts; /* hold all experts here too, and compute those that no node holds any more */
     size_t kv_mib; /* memory of the engine's KV cache; 0: four contexts, at most a quarter of the machine's */
     size_t chunk;  /* rows of prompts in a step that also serves running answers */
-    size_t answers; /* computed at once */
-    size_t queue;   /* requests that may wait */
+    size_t answers;   /* computed at once */
+    size_t queue;     /* requests that may wait */
+    size_t queue_key; /* of one key; 0: as many */
 } es_coordinator_options;
 
 /* The table of the options above, for every program that coordinates. */
-enum { ES_COORDINATOR_OPTION_COUNT = 15 };
+enum { ES_COORDINATOR_OPTION_COUNT = 18 };
 extern const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT];
 
 /* Owned by the thread that opened it; it runs the steps of sessions, an engine's thread those of the engine.

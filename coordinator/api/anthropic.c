@@ -37,13 +37,6 @@ static void put_stop(es_buffer *out, const api_choice *choice)
     }
 }
 
-/* Ids of calls have the prefix that this family's clients expect. */
-static const char *id_behind_prefix(const char *id)
-{
-    const char *line = strchr(id, '_');
-    return line != NULL ? line + 1 : id;
-}
-
 static void note_token(api_choice *choice, const es_event *event)
 {
     (void)choice, (void)event;
@@ -82,7 +75,8 @@ static void open_block(api_choice *choice, int kind, const api_piece *p)
     } else if (kind == BLOCK_TEXT) {
         json_put(&call->out, "{\"type\":\"text\",\"text\":\"\"}}");
     } else {
-        json_put(&call->out, "{\"type\":\"tool_use\",\"id\":\"toolu_%s\",\"name\":", id_behind_prefix(p->id));
+        json_put(&call->out,
+                 "{\"type\":\"tool_use\",\"id\":\"toolu_%s\",\"name\":", api_id_behind_prefix(p->id));
         json_put_text(&call->out, p->name);
         json_put(&call->out, ",\"input\":{}}}");
     }
@@ -176,7 +170,7 @@ static void whole(es_api_call *call)
     for (size_t i = 0; i < choice->calls; i++) {
         const api_tool_call *c = &choice->call_list[i];
         json_put(out, "%s{\"type\":\"tool_use\",\"id\":\"toolu_%s\",\"name\":", comma,
-                 id_behind_prefix(c->id));
+                 api_id_behind_prefix(c->id));
         json_put_text(out, c->name);
         json_put(out, ",\"input\":");
         put_input(out, &c->arguments);

@@ -22,6 +22,7 @@ static const route ROUTES[] = {
     {"POST", "/messages/count_tokens", api_count_tokens},
     {"GET", "/models", api_models},
     {"GET", "/models/", api_model},
+    {"POST", "/responses", api_responses},
     {"POST", "/tokenize", api_tokenize},
     {"POST", "/detokenize", api_detokenize},
     {"POST", "/apply-template", api_apply_template},
@@ -48,6 +49,7 @@ es_status es_api_create(const es_api_options *options, es_api **ret_api, es_err 
     if (api == NULL) return es_err_set(err, ES_NO_MEMORY, "api");
     unsigned long long seed;
     pthread_mutex_init(&api->unknown.lock, NULL);
+    pthread_mutex_init(&api->plans.lock, NULL);
     api->options = *options;
     api->created = time(NULL);
     const uint8_t *f = options->model->fingerprint;
@@ -68,6 +70,7 @@ es_status es_api_create(const es_api_options *options, es_api **ret_api, es_err 
 void es_api_destroy(es_api **api)
 {
     if (*api == NULL) return;
+    api_plans_fini(&(*api)->plans);
     es_token_trie_destroy(&(*api)->trie);
     es_chat_model_fini(&(*api)->chat);
     pthread_mutex_destroy(&(*api)->unknown.lock);
@@ -88,6 +91,12 @@ void api_make_id(es_api *api, const char *prefix, char ret_id[API_ID_BYTES])
 {
     unsigned long long high = api_random(api), low = api_random(api);
     snprintf(ret_id, API_ID_BYTES, "%s%016llx%08llx", prefix, high, low & 0xFFFFFFFFu);
+}
+
+const char *api_id_behind_prefix(const char *id)
+{
+    const char *line = strchr(id, '_');
+    return line != NULL ? line + 1 : id;
 }
 
 static const char *match(const route *r, const char *path)

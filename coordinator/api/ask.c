@@ -90,14 +90,13 @@ static void add_stop(const json_t *string, api_ask *ask, api_problem *problem)
 static void read_stops(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)
 {
     const json_t *stop = json_object_get(body, "stop"), *ids = json_object_get(body, "stop_token_ids");
-    bool ignore_eos = false;
     if (json_is_array(stop)) {
         for (size_t i = 0; i < json_array_size(stop); i++) add_stop(json_array_get(stop, i), ask, problem);
     } else if (stop != NULL && !json_is_null(stop)) {
         add_stop(stop, ask, problem);
     }
-    api_read_flag(body, "ignore_eos", &ignore_eos, problem);
-    for (size_t i = 0; i < api->chat.stop_count && !ignore_eos; i++)
+    api_read_flag(body, "ignore_eos", &ask->ignores_eos, problem);
+    for (size_t i = 0; i < api->chat.stop_count && !ask->ignores_eos; i++)
         ask->stop_token[ask->stop_tokens++] = api->chat.stop[i];
     if (ids == NULL || json_is_null(ids)) return;
     bool fits = json_is_array(ids) && json_array_size(ids) <= ES_STOP_TOKENS_MAX - ask->stop_tokens;
@@ -194,9 +193,25 @@ void api_ask_fini(api_ask *ask)
     *ask = (api_ask){0};
 }
 
+size_t api_tokens_max(const es_api *api)
+{
+    return 2 * es_engine_context(api->options.engine);
+}
+
+void api_check_length(es_api *api, const api_ask *ask, const char *param, api_problem *problem)
+{
+    if (ask->too_long)
+        api_problem_set(
+            problem, 400, "context_length_exceeded", param,
+            "the prompt is too long: more than %zu tokens; this model's maximum context length is %zu "
+            "tokens, the answer included",
+            api_tokens_max(api), es_engine_context(api->options.engine));
+}
+
 void api_check_context(es_api *api, const api_ask *ask, const char *param, api_problem *problem)
 {
     size_t context = es_engine_context(api->options.engine);
+    api_check_length(api, ask, param, problem);
     for (size_t i = 0; i < ask->prompts; i++)
         if (ask->prompt[i].count >= context)
             api_problem_set(

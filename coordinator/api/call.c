@@ -22,10 +22,12 @@ void api_call_header(es_api_call *call, const char *name, const char *format, ..
     va_end(args);
 }
 
+/* Anthropic's clients show this header in their errors; x-request-id is the transport's. */
 static void name_call(es_api_call *call)
 {
+    if (call->family != API_ANTHROPIC) return;
     if (call->id[0] == '\0') api_make_id(call->api, "req_", call->id);
-    api_call_header(call, call->family == API_ANTHROPIC ? "request-id" : "x-request-id", "%s", call->id);
+    api_call_header(call, "request-id", "%s", call->id);
 }
 
 void api_call_refuse(es_api_call *call, const api_problem *problem)
@@ -64,22 +66,9 @@ void api_event_end(es_api_call *call)
     json_put(&call->out, "\n\n");
 }
 
-/* The constraints of all choices: the first is compiled, the others are its clones. */
-static es_status make_constraints(es_api_call *call, const api_ask *ask, es_constraint *made[API_CHOICES_MAX],
-                                  es_err *err)
-{
-    uint32_t behind = ask->in_thought ? call->api->chat.think_end : ES_TOKEN_NONE;
-    es_status status = es_constrain_create(call->api->trie, &ask->form, behind, &made[0], err);
-    for (size_t i = 1; i < ask->choices && status == ES_OK; i++)
-        status = es_constraint_clone(made[0], &made[i], err);
-    return status;
-}
-
 static es_status submit_one(es_api_call *call, const es_api_request *request, const api_ask *ask,
-                            size_t prompt, es_err *err)
+                            size_t prompt, es_constraint_plan *plan, es_err *err)
 {
-    es_constraint *made[API_CHOICES_MAX] = {0};
-    bool constrained = ask->splits && es_constrain_is_needed(&ask->form);
     const es_request_options options = {.key = request->key,
                                         .prompt = ask->prompt[prompt].ids,
                                         .prompt_count = ask->prompt[prompt].count,
@@ -92,13 +81,10 @@ static es_status submit_one(es_api_call *call, const es_api_request *request, co
                                         .bias_count = ask->biases,
                                         .wants_logprobs = ask->logprobs,
                                         .top_logprobs = ask->top_logprobs,
-                                        .constraints = constrained ? made : NULL,
+                                        .plan = plan,
                                         .wake = request->wake,
                                         .context = request->context};
-    es_status status = constrained ? make_constraints(call, ask, made, err) : ES_OK;
-    if (status == ES_OK)
-        status = es_engine_submit(call->api->options.engine, &options, &call->request[prompt], err);
-    for (size_t i = 0; i < API_CHOICES_MAX; i++) es_constraint_destroy(&made[i]);
+    es_status status = es_engine_submit(call->api->options.engine, &options, &call->request[prompt], err);
     if (status == ES_OK) call->requests++;
     return status;
 }
@@ -132,12 +118,16 @@ void api_call_submit(es_api_call *call, const es_api_request *request, const api
     call->top_logprobs = ask->top_logprobs;
     call->created = time(NULL);
     api_make_id(call->api, writer->id_prefix, call->id);
+    es_constraint_plan *plan = NULL;
     es_status status = make_choices(call, ask, &err);
+    if (status == ES_OK && ask->splits && es_constrain_is_needed(&ask->form))
+        status = api_plan_get(call->api, ask, &plan, &err);
     for (size_t i = 0; i < ask->prompts && status == ES_OK; i++) {
         call->prompt_tokens += ask->prompt[i].count;
         if (ask->token_ids) api_put_ids(&call->prompt_ids[i], ask->prompt[i].ids, ask->prompt[i].count);
-        status = submit_one(call, request, ask, i, &err);
+        status = submit_one(call, request, ask, i, plan, &err);
     }
+    es_constraint_plan_release(&plan);
     call->live = call->choices;
     if (status != ES_OK) api_problem_from(problem, call->api, &err);
 }

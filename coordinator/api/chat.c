@@ -179,8 +179,8 @@ static void put_calls(es_buffer *out, const api_choice *choice)
     json_put(out, ",\"tool_calls\":[");
     for (size_t i = 0; i < choice->calls; i++) {
         const api_tool_call *c = &choice->call_list[i];
-        json_put(out, "%s{\"index\":%zu,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":",
-                 i > 0 ? "," : "", i, c->id);
+        json_put(out, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i > 0 ? "," : "",
+                 c->id);
         json_put_text(out, c->name);
         json_put(out, ",\"arguments\":");
         json_put_string(out, c->arguments.data, c->arguments.bytes);

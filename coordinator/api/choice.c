@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Plain answers are gathered. */
+/* Whole answers are gathered. */
 static void gather(api_choice *c, const api_piece *piece)
 {
     api_tool_call *call = c->calls > 0 ? &c->call_list[c->calls - 1] : NULL;
@@ -31,10 +31,8 @@ static void gather(api_choice *c, const api_piece *piece)
 
 static void give(api_choice *c, const api_piece *piece)
 {
-    if (!c->call->streams)
-        gather(c, piece);
-    else
-        c->call->writer->piece(c, piece);
+    if (!c->call->streams || c->call->writer->gathers) gather(c, piece);
+    if (c->call->streams) c->call->writer->piece(c, piece);
 }
 
 static void give_text(api_choice *c, api_piece_kind kind, const char *text, size_t bytes)
@@ -82,7 +80,7 @@ static void release_content(api_choice *c)
 
 static bool add_call(api_choice *c)
 {
-    if (c->call->streams) {
+    if (c->call->streams && !c->call->writer->gathers) {
         c->calls++;
         return true;
     }

@@ -72,9 +72,11 @@ static void put_choice(api_choice *choice, const char *text, size_t bytes)
         json_put_items(out, &choice->legacy[LEGACY_LOGPROBS]);
         json_put(out, "],\"text_offset\":[");
         json_put_items(out, &choice->offsets);
-        json_put(out, call->top_logprobs > 0 ? "],\"top_logprobs\":[" : "],\"top_logprobs\":null");
-        json_put_items(out, &choice->legacy[LEGACY_TOP]);
-        json_put(out, call->top_logprobs > 0 ? "]}" : "}");
+        if (call->top_logprobs > 0) {
+            json_put(out, "],\"top_logprobs\":[");
+            json_put_items(out, &choice->legacy[LEGACY_TOP]);
+        }
+        json_put(out, "]}");
     }
     if (call->wants_ids) {
         json_put(out, ",\"token_ids\":[");
@@ -175,14 +177,17 @@ static void add_text(es_api *api, const json_t *text, const json_t *suffix, api_
     es_status status = ES_OK;
     bool fits = begin == ES_TOKEN_NONE || es_token_list_append(out, begin);
     for (size_t i = 0; i < 3 && status == ES_OK; i++) {
+        bool more = false;
         uint32_t hole = suffix != NULL ? find(api, HOLES[i]) : ES_TOKEN_NONE;
         if (suffix != NULL && hole == ES_TOKEN_NONE)
             api_problem_set(problem, 422, "not_supported", "suffix",
                             "suffix: this model has no tokens for it");
         fits = fits && (hole == ES_TOKEN_NONE || es_token_list_append(out, hole));
         if (parts[i] != NULL)
-            status = es_tokenizer_encode(api->chat.tokenizer, json_string_value(parts[i]),
-                                         json_string_length(parts[i]), true, out, &err);
+            status = es_tokenizer_encode_quoted(api->chat.tokenizer, json_string_value(parts[i]),
+                                                json_string_length(parts[i]), NULL, 0, api_tokens_max(api),
+                                                out, &more, &err);
+        ask->too_long = ask->too_long || more;
     }
     if (status == ES_OK && !fits) status = es_err_set(&err, ES_NO_MEMORY, "not enough memory");
     if (status != ES_OK) api_problem_from(problem, api, &err);

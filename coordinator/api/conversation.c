@@ -160,7 +160,12 @@ static es_status use_as_tokens(es_api *api, const es_chat_layout *layout, void *
 {
     api_ask *ask = context;
     ask->continued = layout->opening == ES_CHAT_OPEN_CONTINUED;
-    return es_chat_model_encode(&api->chat, layout, &ask->prompt[0], &ask->in_thought, err);
+    es_chat_tokens tokens = {0};
+    es_status status = es_chat_model_encode(&api->chat, layout, api_tokens_max(api), &tokens, err);
+    ask->prompt[0] = tokens.list;
+    ask->in_thought = tokens.thinking;
+    ask->too_long = tokens.more;
+    return status;
 }
 
 void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)
@@ -169,6 +174,7 @@ void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem 
     with_layout(api, body, ask->thinks, &ask->form, use_as_tokens, ask, problem);
     ask->prompts = 1;
     ask->splits = true;
+    api_check_length(api, ask, "messages", problem);
 }
 
 void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem)
@@ -185,4 +191,7 @@ void api_read_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *p
     ask->logprobs = logprobs;
     if (problem->status == 0) api_encode_chat(api, body, ask, problem);
     api_check_context(api, ask, "messages", problem);
+    if (ask->ignores_eos && es_constrain_is_needed(&ask->form))
+        api_problem_set(problem, 400, "not_supported", "ignore_eos",
+                        "ignore_eos: not together with a response_format or tools");
 }

@@ -13,11 +13,13 @@
 #include <time.h>
 
 enum {
-    API_DEPTH_MAX = 256,  /* containers inside each other in a body */
-    API_CHOICES_MAX = 16, /* answers of one call */
-    API_BIAS_MAX = 1024,  /* tokens of a logit_bias */
-    API_NAMES_MAX = 256,  /* unknown fields that are told apart */
-    API_NAME_BYTES = 48,  /* of an unknown field's name that are kept */
+    API_DEPTH_MAX = 256,      /* containers inside each other in a body */
+    API_CHOICES_MAX = 16,     /* answers of one call */
+    API_BIAS_MAX = 1024,      /* tokens of a logit_bias */
+    API_NAMES_MAX = 256,      /* unknown fields that are told apart */
+    API_NAME_BYTES = 48,      /* of an unknown field's name that are kept */
+    API_PLANS_MAX = 32,       /* compiled schemas and tools that are kept */
+    API_PLAN_KEY_MAX = 65536, /* bytes of one that is kept */
     API_PARAM_BYTES = 64,
     API_ID_BYTES = 48,
     API_KEEP_ALIVE_MS = 5000,
@@ -31,6 +33,20 @@ typedef struct api_names {
     size_t count;
 } api_names;
 
+/* What answers were held to of late, by what was asked for. */
+typedef struct api_plan {
+    char *key; /* [bytes] */
+    size_t bytes;
+    es_constraint_plan *plan; /* NULL: an empty place */
+    uint64_t used;
+} api_plan;
+
+typedef struct api_plans {
+    pthread_mutex_t lock;
+    api_plan place[API_PLANS_MAX];
+    uint64_t uses;
+} api_plans;
+
 struct es_api {
     es_api_options options;
     es_chat_model chat;
@@ -39,6 +55,7 @@ struct es_api {
     time_t created;
     atomic_ullong chance;
     api_names unknown; /* fields that were logged */
+    api_plans plans;
 };
 
 /* A number that nobody guesses and that does not come twice. */
@@ -92,6 +109,7 @@ typedef struct api_ask {
     bool thinks;       /* by model, thinking or reasoning_effort */
     es_token_list prompt[API_CHOICES_MAX];
     size_t prompts;
+    bool too_long;   /* one is longer than api_tokens_max: what is there is a part */
     bool in_thought; /* the prompt ends in one */
     bool continued;  /* the prompt ends within an answer */
     bool splits;     /* reasoning and calls are told from the text */
@@ -107,7 +125,7 @@ typedef struct api_ask {
     bool logprobs;
     size_t top_logprobs;
     es_constrain_request form; /* borrowed from the body */
-    bool stream, include_usage, token_ids;
+    bool stream, include_usage, token_ids, ignores_eos;
     bool echo; /* of completions */
 } api_ask;
 
@@ -120,6 +138,13 @@ void api_read_model(es_api *api, const json_t *body, api_ask *ask, api_problem *
 void api_read_sampling(es_api *api, const json_t *body, api_ask *ask, api_problem *problem);
 
 void api_ask_fini(api_ask *ask);
+
+/* Tokens of a prompt that are looked at: beyond the context, so that it can be told how many there are when
+ * it is not by much. */
+size_t api_tokens_max(const es_api *api);
+
+/* A prompt of which only a part was looked at: a problem. */
+void api_check_length(es_api *api, const api_ask *ask, const char *param, api_problem *problem);
 
 /* A prompt that leaves no room: a problem with both numbers. */
 void api_check_context(es_api *api, const api_ask *ask, const char *param, api_problem *problem);
@@ -134,6 +159,12 @@ void api_lay_out(es_api *api, const json_t *body, api_ask *ask, es_chat_text *re
 
 /* The same as tokens. */
 void api_encode_chat(es_api *api, const json_t *body, api_ask *ask, api_problem *problem);
+
+/* plans.c: what answers are held to, compiled once while it is in use. */
+
+/* For ask's form; *ret_plan is yours to release. */
+es_status api_plan_get(es_api *api, const api_ask *ask, es_constraint_plan **ret_plan, es_err *err);
+void api_plans_fini(api_plans *plans);
 
 /* choice.c: one answer, from tokens to pieces of text. */
 
@@ -184,7 +215,7 @@ typedef struct api_choice {
     es_buffer offsets;
     size_t text_offset;
 
-    size_t block; /* Anthropic: blocks begun */
+    size_t block; /* blocks or items of the output that were begun */
     int open;     /* the kind of the open one, -1: none */
 } api_choice;
 
@@ -210,6 +241,7 @@ typedef struct api_writer {
     void (*finish)(api_choice *choice);
     void (*end)(es_api_call *call);
     void (*fail)(es_api_call *call, const api_problem *problem);
+    bool gathers; /* a stream's end tells all of it once more */
     /* Of plain answers: the whole body. */
     void (*whole)(es_api_call *call);
     /* Notes what a token says beside its text. */
@@ -241,7 +273,8 @@ struct es_api_call {
     size_t top_logprobs;
     es_buffer stop_texts;                  /* the stop strings */
     es_buffer prompt_ids[API_CHOICES_MAX]; /* JSON list items, when wanted */
-    es_buffer echo[API_CHOICES_MAX];
+    es_buffer echo[API_CHOICES_MAX];       /* of the request, for the response */
+    size_t sequence;                       /* events numbered so far */
     size_t prompt_tokens, cached_tokens;
 };
 
@@ -266,11 +299,21 @@ void api_event_end(es_api_call *call);
 typedef void api_handler(es_api_call *call, const es_api_request *request, const char *rest,
                          api_problem *problem);
 api_handler api_chat_completions, api_completions, api_messages, api_count_tokens, api_tokenize,
-    api_detokenize, api_apply_template, api_models, api_model, api_props, api_version, api_embeddings;
+    api_detokenize, api_apply_template, api_responses, api_models, api_model, api_props, api_version,
+    api_embeddings;
 
 /* anthropic_request.c: a body of /messages as one of /chat/completions; NULL and a problem when it cannot be.
  * count: limits are not asked for. */
 json_t *api_translate_messages(es_api *api, const json_t *body, bool count, api_problem *problem);
+
+/* responses_request.c: the same for a body of /responses. */
+json_t *api_translate_responses(es_api *api, const json_t *body, api_problem *problem);
+
+/* The fields of the request that its response repeats, as members of an object. */
+void api_put_repeated(es_buffer *out, const es_api *api, const json_t *body);
+
+/* The id behind its prefix: families have prefixes of their own. */
+const char *api_id_behind_prefix(const char *id);
 
 /* Shared by writers. */
 void api_fail_stream(es_api_call *call, const api_problem *problem);

@@ -48,21 +48,25 @@ static void put_piece(es_buffer *out, const es_api *api, uint32_t token)
     json_put(out, "}");
 }
 
-static void encode_text(es_api *api, const json_t *body, const json_t *text, bool special, es_token_list *out,
+static void encode_text(es_api *api, const json_t *body, const json_t *text, bool special, api_ask *ask,
                         api_problem *problem)
 {
     bool parse = true;
     es_err err;
+    es_token_list *out = &ask->prompt[0];
     api_read_flag(body, "add_special_tokens", &special, problem);
     api_read_flag(body, "add_special", &special, problem);
     api_read_flag(body, "parse_special", &parse, problem);
     uint32_t begin =
         es_tokenizer_find(api->chat.tokenizer, api->chat.format.bos, strlen(api->chat.format.bos));
-    es_status status = special && begin != ES_TOKEN_NONE && !es_token_list_append(out, begin)
-                           ? es_err_set(&err, ES_NO_MEMORY, "not enough memory")
-                           : es_tokenizer_encode(api->chat.tokenizer, json_string_value(text),
-                                                 json_string_length(text), parse, out, &err);
+    const es_text_span all = {0, json_string_length(text)};
+    es_status status =
+        special && begin != ES_TOKEN_NONE && !es_token_list_append(out, begin)
+            ? es_err_set(&err, ES_NO_MEMORY, "not enough memory")
+            : es_tokenizer_encode_quoted(api->chat.tokenizer, json_string_value(text), all.end, &all,
+                                         parse ? 0 : 1, api_tokens_max(api), out, &ask->too_long, &err);
     if (status != ES_OK) api_problem_from(problem, api, &err);
+    api_check_length(api, ask, "prompt", problem);
 }
 
 static void tokenize(es_api_call *call, const json_t *body, api_ask *ask, api_problem *problem)
@@ -75,8 +79,8 @@ static void tokenize(es_api_call *call, const json_t *body, api_ask *ask, api_pr
     api_read_flag(body, "with_pieces", &pieces, problem);
     if (problem->status != 0) return;
     if (json_is_string(prompt) || json_is_string(content))
-        encode_text(api, body, json_is_string(prompt) ? prompt : content, json_is_string(prompt),
-                    &ask->prompt[0], problem);
+        encode_text(api, body, json_is_string(prompt) ? prompt : content, json_is_string(prompt), ask,
+                    problem);
     else if (json_object_get(body, "messages") != NULL)
         api_encode_chat(api, body, ask, problem);
     else

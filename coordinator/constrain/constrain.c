@@ -235,10 +235,10 @@ static es_status compile_answer(es_grammar *g, const es_token_trie *trie, const 
     return ES_OK;
 }
 
-es_status es_constrain_create(const es_token_trie *trie, const es_constrain_request *request,
-                              uint32_t begin_after, es_constraint **ret_constraint, es_err *err)
+es_status es_constrain_compile(const es_token_trie *trie, const es_constrain_request *request,
+                               uint32_t begin_after, es_constraint_plan **ret_plan, es_err *err)
 {
-    *ret_constraint = NULL;
+    *ret_plan = NULL;
     es_grammar *g = es_grammar_create();
     if (g == NULL) return es_err_set(err, ES_NO_MEMORY, "not enough memory");
     es_node answer = ES_NODE_NEVER;
@@ -254,5 +254,5 @@ es_status es_constrain_create(const es_token_trie *trie, const es_constrain_requ
         es_grammar_destroy(&g);
         return status;
     }
-    return es_constraint_create(trie, &g, ret_constraint, err);
+    return es_constraint_plan_create(trie, &g, ret_plan, err);
 }

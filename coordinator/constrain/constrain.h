@@ -35,11 +35,11 @@ es_status es_constrain_read(const json_t *body, es_constrain_request *ret_reques
 /* Whether the answer's form is constrained at all. */
 bool es_constrain_is_needed(const es_constrain_request *request);
 
-/* The constraint for an answer. begin_after: the token that ends the reasoning (</think>), before which all
+/* What an answer is held to. begin_after: the token that ends the reasoning (</think>), before which all
  * text is free; ES_TOKEN_NONE when the answer begins at once. Schemas are read, not kept. Errors name the
  * field and the keyword ("response_format: properties.x: 'multipleOf' is not supported"). */
-es_status es_constrain_create(const es_token_trie *trie, const es_constrain_request *request,
-                              uint32_t begin_after, es_constraint **ret_constraint, es_err *err);
+es_status es_constrain_compile(const es_token_trie *trie, const es_constrain_request *request,
+                               uint32_t begin_after, es_constraint_plan **ret_plan, es_err *err);
 
 /* The text that tells the model of its tools, for the end of the system prompt (docs/structured-output.md
  * shows it). request->tools is not NULL. *ret_text is malloc'd, NUL-terminated, yours; its first

@@ -4,6 +4,7 @@
 #include "base/size.h"
 #include "constrain/automaton.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,14 @@ typedef struct shared {
     es_constraint *first; /* of all that live */
     es_state stack[ES_TOKEN_TRIE_BYTES_MAX + 1];
 } shared;
+
+struct es_constraint_plan {
+    atomic_int holders;
+    const es_token_trie *trie;
+    es_grammar *grammar;  /* until the first constraint is opened */
+    es_constraint *first; /* then: at the beginning, never moved; NULL when it could not be made */
+    es_err failure;       /* why */
+};
 
 struct es_constraint {
     shared *shared;
@@ -49,8 +58,14 @@ static void link_in(es_constraint *c)
     c->shared->first = c;
 }
 
-es_status es_constraint_create(const es_token_trie *trie, es_grammar **grammar,
-                               es_constraint **ret_constraint, es_err *err)
+static size_t mask_words(const es_token_trie *trie)
+{
+    return es_size_ceil_div(trie->vocabulary, WORD_BITS);
+}
+
+/* Takes the grammar, whatever the outcome. */
+static es_status create(const es_token_trie *trie, es_grammar **grammar, es_constraint **ret_constraint,
+                        es_err *err)
 {
     *ret_constraint = NULL;
     es_constraint *made = calloc(1, sizeof *made);
@@ -63,7 +78,7 @@ es_status es_constraint_create(const es_token_trie *trie, es_grammar **grammar,
         return es_err_set(err, ES_NO_MEMORY, "not enough memory");
     }
     s->trie = trie;
-    s->words = es_size_ceil_div(trie->vocabulary, WORD_BITS);
+    s->words = mask_words(trie);
     size_t fitting = ES_CONSTRAINT_MASKS_BYTES / (es_size_max(s->words, 1) * sizeof(uint64_t));
     s->mask_count = es_size_min(es_size_max(fitting, MASKS_MIN), MASKS_MAX);
     s->masks = calloc(s->mask_count, sizeof *s->masks);
@@ -106,6 +121,51 @@ void es_constraint_destroy(es_constraint **constraint)
     if (c->shared->first == NULL) shared_destroy(c->shared);
     free(c);
     *constraint = NULL;
+}
+
+es_status es_constraint_plan_create(const es_token_trie *trie, es_grammar **grammar,
+                                    es_constraint_plan **ret_plan, es_err *err)
+{
+    es_constraint_plan *plan = calloc(1, sizeof *plan);
+    *ret_plan = plan;
+    if (plan == NULL) {
+        es_grammar_destroy(grammar);
+        return es_err_set(err, ES_NO_MEMORY, "not enough memory");
+    }
+    atomic_init(&plan->holders, 1);
+    plan->trie = trie;
+    plan->grammar = *grammar;
+    *grammar = NULL;
+    return ES_OK;
+}
+
+es_constraint_plan *es_constraint_plan_hold(es_constraint_plan *plan)
+{
+    atomic_fetch_add(&plan->holders, 1);
+    return plan;
+}
+
+void es_constraint_plan_release(es_constraint_plan **plan_at)
+{
+    es_constraint_plan *plan = *plan_at;
+    *plan_at = NULL;
+    if (plan == NULL || atomic_fetch_sub(&plan->holders, 1) > 1) return;
+    es_grammar_destroy(&plan->grammar);
+    es_constraint_destroy(&plan->first);
+    free(plan);
+}
+
+size_t es_constraint_plan_mask_words(const es_constraint_plan *plan)
+{
+    return mask_words(plan->trie);
+}
+
+es_status es_constraint_open(es_constraint_plan *plan, es_constraint **ret_constraint, es_err *err)
+{
+    *ret_constraint = NULL;
+    if (plan->grammar != NULL) create(plan->trie, &plan->grammar, &plan->first, &plan->failure);
+    if (plan->first != NULL) return es_constraint_clone(plan->first, ret_constraint, err);
+    return es_err_set(err, plan->failure.status, "%s", plan->failure.text);
 }
 
 size_t es_constraint_mask_words(const es_constraint *constraint)

@@ -6,10 +6,10 @@
 #include "constrain/token_trie.h"
 #include "essaim/constraint.h"
 
-enum { ES_CONSTRAINT_MASKS_BYTES = 8 * 1024 * 1024 }; /* kept for one constraint and its clones */
+enum { ES_CONSTRAINT_MASKS_BYTES = 8 * 1024 * 1024 }; /* kept for one plan */
 
-/* Takes the grammar (finished), whatever the outcome; borrows the trie for the constraint's life. */
-es_status es_constraint_create(const es_token_trie *trie, es_grammar **grammar,
-                               es_constraint **ret_constraint, es_err *err);
+/* Takes the grammar (finished), whatever the outcome; borrows the trie for the plan's life. Held once. */
+es_status es_constraint_plan_create(const es_token_trie *trie, es_grammar **grammar,
+                                    es_constraint_plan **ret_plan, es_err *err);
 
 #endif

@@ -5,10 +5,13 @@
 #include "dispatch/plan.h"
 #include "net/wire.h"
 
-/* Adds a node's reply (status ES_OK) to its part of a batch into sum [rows of the batch][hidden]. ES_CORRUPT
- * when header or payload [bytes] are not those of this part; sum is not to be used then. Integers: in any
+/* Whether a reply (status ES_OK) and its payload [bytes] are those of this work: ES_CORRUPT says what
+ * differs. */
+es_status es_combine_check(const es_work *work, size_t hidden, const es_wire_reply *reply,
+                           const uint8_t *payload, size_t bytes, es_err *err);
+
+/* Adds a checked payload of values of width bytes into sum [rows of the batch][hidden]. Integers: in any
  * order, so the same bits. */
-es_status es_combine_add(const es_plan_part *part, size_t hidden, const es_wire_reply *reply,
-                         const uint8_t *payload, size_t bytes, int64_t *sum, es_err *err);
+void es_combine_add(const es_work *work, size_t hidden, size_t width, const uint8_t *payload, int64_t *sum);
 
 #endif

@@ -1,45 +1,38 @@
-/* The first words with every node, all at once: hello on the control socket, then the data channel. */
-#include "base/clock.h"
+/* Hello to one node, on a control channel of its own that lasts for it: who it is, what it holds, where its
+ * data socket is. Nothing here waits. */
+#include "base/log.h"
 #include "base/size.h"
 #include "dispatch/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUEUE_MESSAGES = 8 };
+enum {
+    QUEUE_MESSAGES = 8,
+    HELLO_MS = 1500,       /* once connected; a node that is stopped takes connections and says nothing */
+    CONNECT_MS = 4000,     /* longer than a handshake takes to time out */
+    AGAIN_MS = 100,        /* before the next try */
+    AGAIN_MISFIT_MS = 5000 /* with another model: somebody has to act */
+};
 
-typedef enum stage { STAGE_CONNECTING, STAGE_ASKED, STAGE_GREETED } stage;
-
-typedef struct greeting {
-    es_swarm *swarm;
-    es_channel **control; /* [node_count] */
-    stage *stages;        /* [node_count] */
-    size_t left;          /* nodes not greeted yet */
-    uint8_t *frame;       /* [ES_CONTROL_FRAME_MAX]: our hello */
-    size_t frame_bytes;
-    es_control_memory *memory;
-} greeting;
-
-static es_status at_node(const es_node *node, es_status status, es_err *err)
+static uint64_t in_ms(uint64_t now_ns, uint64_t ms)
 {
-    if (node->name[0] != '\0')
-        es_err_prefix(err, "node %s (%s)", node->name, node->where);
-    else
-        es_err_prefix(err, "node %s", node->where);
-    return status;
+    return now_ns + ms * 1000000u;
 }
 
-static es_status connect_control(greeting *g, es_err *err)
+es_channel_limits es_swarm_data_limits(const es_swarm *swarm)
+{
+    size_t sums = swarm->options.rows_max * swarm->options.shape->hidden * sizeof(int64_t);
+    return (es_channel_limits){es_size_max(sums, ES_WIRE_HEADER_MAX), QUEUE_MESSAGES};
+}
+
+static es_status begin(es_swarm *swarm, es_node *node, uint64_t now_ns, es_err *err)
 {
     es_channel_limits limits = {ES_CONTROL_FRAME_MAX, QUEUE_MESSAGES};
-    for (size_t n = 0; n < g->swarm->options.node_count; n++) {
-        es_node *node = &g->swarm->nodes[n];
-        es_status status =
-            es_channel_connect(g->swarm->net, &node->control, node->key[0] != '\0' ? node->key : NULL,
-                               &limits, &g->control[n], err);
-        if (status != ES_OK) return status;
-    }
-    return ES_OK;
+    node->hello_sent = false;
+    node->hello_until_ns = in_ms(now_ns, CONNECT_MS);
+    return es_channel_connect(swarm->net, &node->control_at, node->key[0] != '\0' ? node->key : NULL, &limits,
+                              &node->control, err);
 }
 
 static es_status refused(const es_swarm *swarm, const es_node *node, es_err *err)
@@ -53,12 +46,20 @@ static es_status refused(const es_swarm *swarm, const es_node *node, es_err *err
     return es_err_set(err, ES_MISMATCH, "refused our connection: it wants keys, or is no expert node");
 }
 
-static es_status say_hello(greeting *g, size_t n, es_err *err)
+static es_status say_hello(es_swarm *swarm, es_node *node, uint64_t now_ns, es_err *err)
 {
+    es_control_request request = {.coordinator = swarm->coordinator,
+                                  .request = 1,
+                                  .kind = ES_CONTROL_HELLO,
+                                  .hello = {.row_format = swarm->options.row_format}};
+    memcpy(request.hello.name, swarm->options.name, strlen(swarm->options.name) + 1);
+    memcpy(request.hello.fingerprint, swarm->options.fingerprint, ES_FINGERPRINT_BYTES);
     es_message message = {.count = 0};
-    if (!es_message_add(&message, g->frame, g->frame_bytes)) return es_err_set(err, ES_NO_MEMORY, "hello");
-    es_status status = es_channel_send(g->control[n], &message, err);
-    if (status == ES_OK) g->stages[n] = STAGE_ASKED;
+    size_t bytes = es_control_request_pack(swarm->control_memory, &request, swarm->frame);
+    if (!es_message_add(&message, swarm->frame, bytes)) return es_err_set(err, ES_NO_MEMORY, "hello");
+    es_status status = es_channel_send(node->control, &message, err);
+    node->hello_sent = status == ES_OK;
+    node->hello_until_ns = in_ms(now_ns, HELLO_MS);
     return status;
 }
 
@@ -77,149 +78,105 @@ static es_status check_answer(const es_swarm *swarm, const es_hello_reply *hello
     if (hello->rows_max < swarm->options.rows_max)
         return es_err_set(err, ES_MISMATCH, "takes %u rows at a time, and we may send %zu", hello->rows_max,
                           swarm->options.rows_max);
+    return es_holders_check_units(swarm->options.shape, hello->units, hello->unit_count, err);
+}
+
+/* The table of holders, from what all nodes said last. */
+static es_status refill(es_swarm *swarm, es_err *err)
+{
+    es_announced *holdings = calloc(es_size_max(swarm->node_count, 1), sizeof *holdings);
+    if (holdings == NULL) return es_err_set(err, ES_NO_MEMORY, "table of who holds what");
+    for (size_t n = 0; n < swarm->node_count; n++)
+        holdings[n] = (es_announced){swarm->nodes[n]->units, swarm->nodes[n]->unit_count};
+    es_status status = es_holders_fill(swarm->holders, holdings, swarm->node_count, err);
+    free(holdings);
+    return status;
+}
+
+es_status es_swarm_refill(es_swarm *swarm, es_err *err)
+{
+    swarm->changes++;
+    return refill(swarm, err);
+}
+
+static es_status take_units(es_swarm *swarm, es_node *node, const es_hello_reply *hello, es_err *err)
+{
+    size_t bytes = hello->unit_count * sizeof *node->units;
+    if (hello->unit_count == node->unit_count &&
+        (bytes == 0 || memcmp(hello->units, node->units, bytes) == 0))
+        return ES_OK;
+    es_units *units = malloc(es_size_max(bytes, 1));
+    if (units == NULL) return es_err_set(err, ES_NO_MEMORY, "its %zu ranges of experts", hello->unit_count);
+    if (bytes > 0) memcpy(units, hello->units, bytes);
+    free(node->units);
+    node->units = units;
+    node->unit_count = hello->unit_count;
+    node->experts = 0;
+    for (size_t i = 0; i < hello->unit_count; i++) node->experts += hello->units[i].expert_count;
+    return es_swarm_refill(swarm, err);
+}
+
+/* The node said who it is. */
+static es_status take_hello(es_swarm *swarm, es_node *node, const es_hello_reply *hello, es_err *err)
+{
+    memcpy(node->name, hello->name, sizeof node->name);
+    es_status status = check_answer(swarm, hello, err);
+    if (status == ES_OK) status = take_units(swarm, node, hello, err);
+    if (status != ES_OK) return status;
+    node->threads = hello->threads;
+    node->epoch = hello->epoch;
+    node->draining = hello->state.phase == ES_NODE_DRAINING;
+    swarm->epoch = swarm->epoch > hello->epoch ? swarm->epoch : hello->epoch;
+    node->data_at = node->control_at;
+    node->data_at.port = (uint16_t)hello->data_port;
+    node->wants_hello = node->stale = false;
+    swarm->changes++;
     return ES_OK;
 }
 
-static es_status take_answer(greeting *g, size_t n, es_err *err)
+static es_status take_answer(es_swarm *swarm, es_node *node, es_err *err)
 {
-    es_swarm *swarm = g->swarm;
-    es_node *node = &swarm->nodes[n];
     es_message message;
     es_control_reply reply;
-    es_status status = es_channel_receive(g->control[n], &message, err);
+    es_status status = es_channel_receive(node->control, &message, err);
     if (status == ES_TIMEOUT) return ES_OK;
     if (status != ES_OK) return status;
     status = message.count != 1 ? es_err_set(err, ES_CORRUPT, "answer of %zu frames", message.count)
-                                : es_control_reply_unpack(g->memory, es_message_data(&message, 0),
+                                : es_control_reply_unpack(swarm->control_memory, es_message_data(&message, 0),
                                                           es_message_bytes(&message, 0), &reply, err);
     if (status == ES_OK && reply.status != ES_OK) status = es_err_set(err, reply.status, "%s", reply.text);
     if (status == ES_OK && reply.kind != ES_CONTROL_HELLO)
         status = es_err_set(err, ES_CORRUPT, "answered something else than hello");
-    if (status == ES_OK) {
-        memcpy(node->name, reply.hello.name, sizeof node->name);
-        status = check_answer(swarm, &reply.hello, err);
-    }
-    if (status == ES_OK) status = es_plan_add(swarm->plan, n, reply.hello.units, reply.hello.unit_count, err);
+    if (status == ES_OK) status = take_hello(swarm, node, &reply.hello, err);
     es_message_close(&message);
-    if (status != ES_OK) return status;
-    for (size_t i = 0; i < reply.hello.unit_count; i++) node->experts += reply.hello.units[i].expert_count;
-    node->threads = reply.hello.threads;
-    node->data = node->control;
-    node->data.port = (uint16_t)reply.hello.data_port;
-    g->stages[n] = STAGE_GREETED;
-    g->left--;
-    return ES_OK;
+    if (status == ES_OK) es_channel_close(&node->control);
+    return status;
 }
 
-static es_status advance(greeting *g, size_t n, short events, es_err *err)
+static es_status advance(es_swarm *swarm, es_node *node, uint64_t now_ns, es_err *err)
 {
-    es_link link = es_channel_link(g->control[n]);
+    es_link link = es_channel_link(node->control);
     es_status status = ES_OK;
-    if (g->stages[n] == STAGE_ASKED && (events & ZMQ_POLLIN) != 0) status = take_answer(g, n, err);
-    if (status != ES_OK || g->stages[n] == STAGE_GREETED) return status;
-    if (link == ES_LINK_REFUSED) return refused(g->swarm, &g->swarm->nodes[n], err);
+    if (node->hello_sent) status = take_answer(swarm, node, err);
+    if (status != ES_OK || node->control == NULL) return status;
+    if (link == ES_LINK_REFUSED) return refused(swarm, node, err);
     if (link == ES_LINK_LOST) return es_err_set(err, ES_UNAVAILABLE, "connection lost before it said hello");
-    if (g->stages[n] == STAGE_CONNECTING && (events & ZMQ_POLLOUT) != 0) status = say_hello(g, n, err);
-    return status;
+    if (!node->hello_sent && es_channel_writable(node->control)) return say_hello(swarm, node, now_ns, err);
+    if (now_ns < node->hello_until_ns) return ES_OK;
+    if (node->hello_sent)
+        return es_err_set(err, ES_TIMEOUT, "connected, but no answer to hello within %d ms", HELLO_MS);
+    return es_err_set(err, ES_TIMEOUT, "nobody answers there");
 }
 
-static es_status too_late(const greeting *g, es_err *err)
+es_status es_node_greet(es_swarm *swarm, es_node *node, uint64_t now_ns, es_err *err)
 {
-    size_t n = 0;
-    while (g->stages[n] == STAGE_GREETED) n++;
-    unsigned ms = g->swarm->options.hello_deadline_ms;
-    if (g->stages[n] == STAGE_CONNECTING)
-        es_err_set(err, ES_TIMEOUT, "nobody answers there (tried for %u ms)", ms);
-    else
-        es_err_set(err, ES_TIMEOUT, "connected, but no answer to hello within %u ms; is it still loading?",
-                   ms);
-    return at_node(&g->swarm->nodes[n], ES_TIMEOUT, err);
-}
-
-static es_status greet_all(greeting *g, uint64_t deadline_ns, es_err *err)
-{
-    es_swarm *swarm = g->swarm;
-    size_t count = swarm->options.node_count;
-    while (g->left > 0) {
-        for (size_t n = 0; n < count; n++) {
-            short wanted = g->stages[n] == STAGE_CONNECTING ? ZMQ_POLLOUT : ZMQ_POLLIN;
-            swarm->polling[2 * n] = (zmq_pollitem_t){es_channel_socket(g->control[n]), 0, wanted, 0};
-            swarm->polling[2 * n + 1] = (zmq_pollitem_t){es_channel_monitor(g->control[n]), 0, ZMQ_POLLIN, 0};
-        }
-        int left_ms = es_clock_left_ms(deadline_ns);
-        zmq_poll(swarm->polling, (int)(2 * count), left_ms);
-        for (size_t n = 0; n < count; n++) {
-            if (g->stages[n] == STAGE_GREETED) continue;
-            es_status status = advance(g, n, swarm->polling[2 * n].revents, err);
-            if (status != ES_OK) return at_node(&swarm->nodes[n], status, err);
-        }
-        if (left_ms == 0 && g->left > 0) return too_late(g, err);
-    }
-    return ES_OK;
-}
-
-es_channel_limits es_swarm_data_limits(const es_swarm *swarm)
-{
-    size_t sums = swarm->options.rows_max * swarm->options.shape->hidden * sizeof(int64_t);
-    return (es_channel_limits){es_size_max(sums, ES_WIRE_HEADER_MAX), QUEUE_MESSAGES};
-}
-
-/* Opens the data channels and waits until each takes messages. */
-static es_status connect_data(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
-{
-    es_channel_limits limits = es_swarm_data_limits(swarm);
-    for (size_t n = 0; n < swarm->options.node_count; n++) {
-        es_node *node = &swarm->nodes[n];
-        es_status status = es_channel_connect(
-            swarm->net, &node->data, node->key[0] != '\0' ? node->key : NULL, &limits, &node->channel, err);
-        if (status != ES_OK) return at_node(node, status, err);
-    }
-    for (size_t n = 0; n < swarm->options.node_count; n++) {
-        es_node *node = &swarm->nodes[n];
-        zmq_pollitem_t item = {es_channel_socket(node->channel), 0, ZMQ_POLLOUT, 0};
-        do {
-            zmq_poll(&item, 1, es_clock_left_ms(deadline_ns));
-        } while ((item.revents & ZMQ_POLLOUT) == 0 && es_clock_left_ms(deadline_ns) > 0);
-        if ((item.revents & ZMQ_POLLOUT) == 0) {
-            es_err_set(err, ES_TIMEOUT, "said hello, but its data port %u does not answer", node->data.port);
-            return at_node(node, ES_TIMEOUT, err);
-        }
-    }
-    return ES_OK;
-}
-
-static es_status prepare(greeting *g, es_err *err)
-{
-    const es_swarm_options *o = &g->swarm->options;
-    g->left = o->node_count;
-    g->control = calloc(o->node_count, sizeof(es_channel *));
-    g->stages = calloc(o->node_count, sizeof *g->stages);
-    g->frame = malloc(ES_CONTROL_FRAME_MAX);
-    if (g->control == NULL || g->stages == NULL || g->frame == NULL)
-        return es_err_set(err, ES_NO_MEMORY, "hello");
-    es_control_request request = {.coordinator = g->swarm->coordinator,
-                                  .request = 1,
-                                  .kind = ES_CONTROL_HELLO,
-                                  .hello = {.row_format = o->row_format}};
-    memcpy(request.hello.name, o->name, strlen(o->name) + 1);
-    memcpy(request.hello.fingerprint, o->fingerprint, ES_FINGERPRINT_BYTES);
-    es_status status = es_control_memory_create(&g->memory, err);
-    if (status == ES_OK) g->frame_bytes = es_control_request_pack(g->memory, &request, g->frame);
-    return status;
-}
-
-es_status es_swarm_greet(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
-{
-    greeting g = {.swarm = swarm};
-    es_status status = prepare(&g, err);
-    if (status == ES_OK) status = connect_control(&g, err);
-    if (status == ES_OK) status = greet_all(&g, deadline_ns, err);
-    for (size_t n = 0; g.control != NULL && n < swarm->options.node_count; n++)
-        es_channel_close(&g.control[n]);
-    free(g.control);
-    free(g.stages);
-    free(g.frame);
-    es_control_memory_destroy(&g.memory);
-    if (status == ES_OK) status = connect_data(swarm, deadline_ns, err);
+    if (node->control == NULL && now_ns < node->hello_again_ns) return ES_OK;
+    es_status status = node->control == NULL ? begin(swarm, node, now_ns, err) : ES_OK;
+    if (status == ES_OK) status = advance(swarm, node, now_ns, err);
+    if (status == ES_OK) return ES_OK;
+    es_channel_close(&node->control);
+    /* A handshake fails also when the node just ends, or begins. */
+    bool misfit = status == ES_MISMATCH && node->hello_sent;
+    node->hello_again_ns = in_ms(now_ns, misfit ? AGAIN_MISFIT_MS : AGAIN_MS);
     return status;
 }

@@ -2,37 +2,55 @@
 #ifndef ES_DISPATCH_PLAN_H
 #define ES_DISPATCH_PLAN_H
 
+#include "dispatch/holders.h"
 #include "essaim/experts.h"
-#include "essaim/placement.h"
 
-/* The owners of all experts, and the latest batch split among them. One thread's own. */
+/* Room for one call's work, split among nodes and split again when a node fails. One thread's own. */
 typedef struct es_plan es_plan;
 
-/* What one node gets of a batch; borrowed from the plan until its next split. Only rows that have pairs here.
- */
-typedef struct es_plan_part {
+/* Some of a batch's work: rows that have pairs, and their pairs; a pair may want a slice of its expert only.
+ * Borrowed from the plan until its next call begins. */
+typedef struct es_work {
     size_t rows, pairs;
     const uint32_t *row;           /* [rows], ascending: the row's index in the batch */
     const uint32_t *pairs_per_row; /* [rows] */
     const uint32_t *expert;        /* [pairs] */
+    const uint32_t *chunks;        /* [pairs]: es_chunks_code */
     const float *weight;           /* [pairs] */
-} es_plan_part;
+    bool sliced;                   /* a pair has chunks other than 0 */
+    double cost;                   /* es_history_cost of it */
+} es_work;
 
-/* For nodes 0 to node_count - 1 (at most 65534) and batches of at most rows_max rows. shape is borrowed for
- * the plan's life. */
-es_status es_plan_create(const es_shape *shape, size_t node_count, size_t rows_max, es_plan **ret_plan,
-                         es_err *err);
+/* How a node stands when work is given out. */
+typedef enum es_seat_rank {
+    ES_SEAT_NONE,  /* gets nothing */
+    ES_SEAT_DOUBT, /* gets what nobody better holds */
+    ES_SEAT_GOOD
+} es_seat_rank;
+
+typedef struct es_seat {
+    es_seat_rank rank;
+    double base_ns; /* of a call, however small */
+    double cost_ns; /* for cost 1 */
+    double pair_ns; /* beside it, for each pair */
+} es_seat;
+
+/* For batches of at most rows_max rows. shape is borrowed for the plan's life. */
+es_status es_plan_create(const es_shape *shape, size_t rows_max, es_plan **ret_plan, es_err *err);
 void es_plan_destroy(es_plan **plan);
 
-/* Tells the plan what node holds; where several hold an expert the first told computes it. ES_INVALID names a
- * range that the model does not have, ES_UNSUPPORTED a slice. */
-es_status es_plan_add(es_plan *plan, size_t node, const es_units *units, size_t count, es_err *err);
+/* Makes room for experts in up to slices_max slices and nodes_max nodes; what was given out is lost. */
+es_status es_plan_reserve(es_plan *plan, size_t slices_max, size_t nodes_max, es_err *err);
 
-/* ES_NOT_FOUND names the first expert that no node holds. */
-es_status es_plan_check(const es_plan *plan, es_err *err);
+/* Begins a call: all of a batch as work, each pair of a sliced expert as one for each slice. ES_INVALID when
+ * it has too many rows or pairs. Allocates nothing. */
+es_status es_plan_begin(es_plan *plan, const es_holders *holders, size_t layer, const es_expert_batch *batch,
+                        es_work *ret_all, es_err *err);
 
-/* Splits a batch of this layer; ES_INVALID when it has too many rows or pairs. Allocates nothing. */
-es_status es_plan_split(es_plan *plan, size_t layer, const es_expert_batch *batch, es_err *err);
-es_plan_part es_plan_get(const es_plan *plan, size_t node);
+/* Gives work out: ret_works [nodes + 1], some without rows, by node, the last what nobody of rank may
+ * compute. All pairs of one slice of an expert go to one node, so that its weights are read once; the busiest
+ * node's time is small. ES_NO_MEMORY: the call was split too often. Allocates nothing. */
+es_status es_plan_assign(es_plan *plan, const es_holders *holders, size_t layer, const es_work *work,
+                         const es_seat *seats, size_t nodes, es_work *ret_works, es_err *err);
 
 #endif

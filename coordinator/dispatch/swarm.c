@@ -2,6 +2,8 @@
 #include "dispatch/swarm.h"
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/size.h"
 #include "dispatch/internal.h"
 
 #include <stdlib.h>
@@ -11,30 +13,14 @@
 const double ES_SWARM_LATENCY_BOUND[ES_SWARM_LATENCY_BOUNDS] = {
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};
 
+enum { GREETING_MS = 1 };
+static const double HEDGES_AT_FIRST = 4;
+
 static void destroy_backend(es_expert_backend **backend)
 {
     es_swarm *swarm = (es_swarm *)*backend;
     es_swarm_destroy(&swarm);
     *backend = NULL;
-}
-
-/* "host:port" or "host:port,KEY". */
-static es_status parse_node(const char *text, es_node *node, es_err *err)
-{
-    char endpoint[512];
-    const char *comma = strchr(text, ',');
-    size_t length = comma == NULL ? strlen(text) : (size_t)(comma - text);
-    if (length >= sizeof endpoint) return es_err_set(err, ES_INVALID, "node \"%.40s...\": too long", text);
-    memcpy(endpoint, text, length);
-    endpoint[length] = '\0';
-    if (comma != NULL) {
-        if (!es_key_valid(comma + 1))
-            return es_err_set(err, ES_INVALID, "node \"%s\": what follows the comma is no public key", text);
-        memcpy(node->key, comma + 1, ES_KEY_TEXT_BYTES);
-    }
-    es_status status = es_endpoint_parse_connect(endpoint, &node->control, err);
-    if (status == ES_OK) es_endpoint_format(&node->control, node->where);
-    return status;
 }
 
 static es_status draw_id(uint64_t *ret_id, es_err *err)
@@ -60,24 +46,105 @@ static es_status check_options(const es_swarm_options *o, es_err *err)
     return ES_OK;
 }
 
+/* A row that is no token's: small numbers, none of them special. */
+static es_status make_probe_row(es_swarm *swarm, es_err *err)
+{
+    const es_swarm_options *o = &swarm->options;
+    swarm->row_bytes = es_rows_row_bytes(o->row_format, o->shape->hidden);
+    swarm->probe_row = calloc(1, swarm->row_bytes);
+    if (swarm->probe_row == NULL) return es_err_set(err, ES_NO_MEMORY, "swarm");
+    size_t codes = o->row_format == ES_ROWS_Q8 ? es_size_align(o->shape->hidden, sizeof(float)) : 0;
+    memset(swarm->probe_row, 1, o->row_format == ES_ROWS_Q8 ? o->shape->hidden : 0);
+    const float small = 1.0f / 64;
+    for (size_t at = codes; at < swarm->row_bytes; at += sizeof small)
+        memcpy(swarm->probe_row + at, &small, sizeof small);
+    return ES_OK;
+}
+
 static es_status fill(es_swarm *swarm, es_err *err)
 {
     es_swarm_options *o = &swarm->options;
     if (o->deadline_ms == 0) o->deadline_ms = ES_SWARM_DEADLINE_MS;
     if (o->hello_deadline_ms == 0) o->hello_deadline_ms = ES_SWARM_HELLO_DEADLINE_MS;
-    swarm->nodes = calloc(o->node_count, sizeof *swarm->nodes);
-    swarm->header = malloc(ES_WIRE_HEADER_MAX);
-    swarm->polling = calloc(2 * o->node_count, sizeof *swarm->polling);
-    if (swarm->nodes == NULL || swarm->header == NULL || swarm->polling == NULL)
+    if (o->wait_ms == 0) o->wait_ms = ES_SWARM_WAIT_MS;
+    swarm->seats = calloc(ES_SWARM_NODES_MAX, sizeof *swarm->seats);
+    swarm->works = calloc(ES_SWARM_NODES_MAX + 1, sizeof *swarm->works);
+    swarm->parts = calloc(ES_PARTS_MAX, sizeof *swarm->parts);
+    swarm->frame = malloc(ES_CONTROL_FRAME_MAX);
+    swarm->polling = calloc(4 * ES_SWARM_NODES_MAX, sizeof *swarm->polling);
+    swarm->local_first = calloc(o->rows_max + 1, sizeof *swarm->local_first);
+    if (swarm->seats == NULL || swarm->works == NULL || swarm->parts == NULL || swarm->frame == NULL ||
+        swarm->polling == NULL || swarm->local_first == NULL)
         return es_err_set(err, ES_NO_MEMORY, "swarm");
+    swarm->due_ns = UINT64_MAX;
+    swarm->hedges = HEDGES_AT_FIRST;
     es_status status = draw_id(&swarm->coordinator, err);
-    for (size_t n = 0; n < o->node_count && status == ES_OK; n++)
-        status = parse_node(o->nodes[n], &swarm->nodes[n], err);
+    for (; swarm->node_count < o->node_count && status == ES_OK; swarm->node_count += status == ES_OK)
+        status = es_node_create(o->nodes[swarm->node_count], &swarm->nodes[swarm->node_count], err);
+    if (status == ES_OK) status = make_probe_row(swarm, err);
     if (status == ES_OK) status = es_wire_memory_create(&swarm->memory, err);
-    if (status == ES_OK) status = es_plan_create(o->shape, o->node_count, o->rows_max, &swarm->plan, err);
+    if (status == ES_OK) status = es_control_memory_create(&swarm->control_memory, err);
+    if (status == ES_OK) status = es_holders_create(o->shape, &swarm->holders, err);
+    if (status == ES_OK) status = es_plan_create(o->shape, o->rows_max, &swarm->plan, err);
     es_net_options net = {.keys = o->keys};
     if (status == ES_OK) status = es_net_open(&net, &swarm->net, err);
     return status;
+}
+
+static es_status at_node(const es_node *node, es_err *err)
+{
+    if (node->name[0] != '\0') return es_err_prefix(err, "node %s (%s)", node->name, node->where);
+    return es_err_prefix(err, "node %s", node->where);
+}
+
+/* Why a node is not up when the time for all to answer is over. */
+static es_status too_late(const es_swarm *swarm, const es_node *node, es_err *err)
+{
+    uint32_t ms = swarm->options.hello_deadline_ms;
+    if (node->control != NULL && node->hello_sent)
+        es_err_set(err, ES_TIMEOUT, "connected, but no answer to hello within %u ms; is it still loading?",
+                   ms);
+    else if (node->stage == ES_NODE_OPENING)
+        es_err_set(err, ES_TIMEOUT, "said hello, but its data port %u does not answer", node->data_at.port);
+    else
+        es_err_set(err, ES_TIMEOUT, "nobody answers there (tried for %u ms)", ms);
+    return at_node(node, err);
+}
+
+/* The first greeting: what will not fit however often it is tried ends it. */
+static es_status greet_all(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
+{
+    for (;;) {
+        size_t up = 0;
+        uint64_t now_ns = es_clock_now_ns();
+        for (size_t n = 0; n < swarm->node_count; n++) {
+            es_node *node = swarm->nodes[n];
+            es_status status = es_node_tend(swarm, node, now_ns, err);
+            if (status != ES_OK && status != ES_TIMEOUT && status != ES_UNAVAILABLE)
+                return at_node(node, err);
+            if (status != ES_OK) es_node_note(node, err);
+            up += node->stage == ES_NODE_UP;
+        }
+        if (up == swarm->node_count || now_ns >= deadline_ns) return ES_OK;
+        zmq_poll(NULL, 0, GREETING_MS);
+    }
+}
+
+/* All nodes are up, or those that are hold everything. */
+static es_status check_start(es_swarm *swarm, es_err *err)
+{
+    const es_node *missing = NULL;
+    for (size_t n = 0; n < swarm->node_count && missing == NULL; n++)
+        if (swarm->nodes[n]->stage != ES_NODE_UP) missing = swarm->nodes[n];
+    es_status status = es_holders_complete(swarm->holders, err);
+    if (missing == NULL) return status;
+    es_err why;
+    too_late(swarm, missing, &why);
+    if (status == ES_OK)
+        es_log(ES_LOG_WARN, "%s; the others hold everything", why.text);
+    else if (err != NULL)
+        *err = why;
+    return status == ES_OK ? ES_OK : why.status;
 }
 
 es_status es_swarm_create(const es_swarm_options *options, es_swarm **ret_swarm, es_err *err)
@@ -89,29 +156,125 @@ es_status es_swarm_create(const es_swarm_options *options, es_swarm **ret_swarm,
     if (swarm == NULL) return es_err_set(err, ES_NO_MEMORY, "swarm");
     swarm->backend = (es_expert_backend){es_exchange_start, es_exchange_finish, destroy_backend};
     swarm->options = *options;
+    pthread_mutex_init(&swarm->mailbox.lock, NULL);
     status = fill(swarm, err);
     uint64_t deadline_ns = es_clock_now_ns() + (uint64_t)swarm->options.hello_deadline_ms * 1000000u;
-    if (status == ES_OK) status = es_swarm_greet(swarm, deadline_ns, err);
-    if (status == ES_OK) status = es_plan_check(swarm->plan, err);
+    if (status == ES_OK) status = greet_all(swarm, deadline_ns, err);
+    if (status == ES_OK) status = check_start(swarm, err);
     if (status != ES_OK) es_swarm_destroy(&swarm);
     *ret_swarm = swarm;
     return status;
+}
+
+static void free_nodes(es_node **nodes, size_t count)
+{
+    for (size_t n = 0; n < count; n++) es_node_destroy(&nodes[n]);
 }
 
 void es_swarm_destroy(es_swarm **swarm_at)
 {
     es_swarm *swarm = *swarm_at;
     if (swarm == NULL) return;
-    for (size_t n = 0; swarm->nodes != NULL && n < swarm->options.node_count; n++)
-        es_channel_close(&swarm->nodes[n].channel);
+    if (swarm->parts != NULL) es_parts_forget(swarm);
+    free_nodes(swarm->nodes, swarm->node_count);
+    if (swarm->mailbox.nodes != NULL) free_nodes(swarm->mailbox.nodes, swarm->mailbox.count);
+    free(swarm->mailbox.nodes);
+    pthread_mutex_destroy(&swarm->mailbox.lock);
     es_net_close(&swarm->net);
     es_plan_destroy(&swarm->plan);
+    es_holders_destroy(&swarm->holders);
     es_wire_memory_destroy(&swarm->memory);
-    free(swarm->nodes);
-    free(swarm->header);
+    es_control_memory_destroy(&swarm->control_memory);
+    free(swarm->seats);
+    free(swarm->works);
+    free(swarm->parts);
+    free(swarm->frame);
+    free(swarm->probe_row);
     free(swarm->polling);
+    free(swarm->local_first);
     free(swarm);
     *swarm_at = NULL;
+}
+
+es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t count, uint64_t epoch,
+                             es_err *err)
+{
+    if (count < 1 || count > ES_SWARM_NODES_MAX)
+        return es_err_set(err, ES_INVALID, "swarm: %zu nodes, not 1 to %d", count, ES_SWARM_NODES_MAX);
+    es_node **list = calloc(count, sizeof(es_node *));
+    es_status status = list == NULL ? es_err_set(err, ES_NO_MEMORY, "list of nodes") : ES_OK;
+    for (size_t n = 0; n < count && status == ES_OK; n++) status = es_node_create(nodes[n], &list[n], err);
+    es_mailbox *box = &swarm->mailbox;
+    if (status == ES_OK) {
+        pthread_mutex_lock(&box->lock);
+        es_node **old = box->nodes;
+        size_t old_count = box->count;
+        box->nodes = list;
+        box->count = count;
+        box->epoch = epoch;
+        atomic_store(&box->full, true);
+        pthread_mutex_unlock(&box->lock);
+        list = old;
+        count = old_count;
+    }
+    if (list != NULL) free_nodes(list, count);
+    free(list);
+    return status;
+}
+
+/* Puts a node that we have in the place of one like it that came with a list. */
+static void keep_known(es_swarm *swarm, es_node **listed)
+{
+    for (size_t n = 0; n < swarm->node_count; n++) {
+        es_node *known = swarm->nodes[n];
+        if (known->kept || strcmp(known->where, (*listed)->where) != 0 ||
+            strcmp(known->key, (*listed)->key) != 0)
+            continue;
+        es_node_destroy(listed);
+        *listed = known;
+        known->kept = true;
+        return;
+    }
+}
+
+void es_swarm_take_nodes(es_swarm *swarm)
+{
+    es_mailbox *box = &swarm->mailbox;
+    if (!atomic_load(&box->full)) return;
+    pthread_mutex_lock(&box->lock);
+    es_node **list = box->nodes;
+    size_t count = box->count;
+    uint64_t epoch = box->epoch, now_ns = es_clock_now_ns();
+    box->nodes = NULL;
+    atomic_store(&box->full, false);
+    pthread_mutex_unlock(&box->lock);
+    swarm->epoch = epoch > swarm->epoch ? epoch : swarm->epoch;
+    for (size_t n = 0; n < count; n++) keep_known(swarm, &list[n]);
+    es_err why;
+    es_err_set(&why, ES_UNAVAILABLE, "left the swarm");
+    for (size_t n = 0; n < swarm->node_count; n++) {
+        es_node *node = swarm->nodes[n];
+        if (node->kept) continue;
+        es_exchange_lose(swarm, node, &why, now_ns);
+        es_parts_forget_node(swarm, node);
+        es_node_destroy(&node);
+    }
+    for (size_t n = 0; n < count; n++) {
+        list[n]->kept = false;
+        swarm->nodes[n] = list[n];
+        if (list[n]->epoch >= epoch || list[n]->wants_hello) continue;
+        list[n]->wants_hello = true;
+        list[n]->hello_again_ns = now_ns;
+    }
+    swarm->node_count = count;
+    free(list);
+    es_err err;
+    if (es_swarm_refill(swarm, &err) != ES_OK) es_log(ES_LOG_ERROR, "new list of nodes: %s", err.text);
+}
+
+void es_swarm_interrupt(es_swarm *swarm)
+{
+    atomic_store(&swarm->interrupted, true);
 }
 
 es_expert_backend *es_swarm_backend(es_swarm *swarm)
@@ -121,18 +284,21 @@ es_expert_backend *es_swarm_backend(es_swarm *swarm)
 
 size_t es_swarm_node_count(const es_swarm *swarm)
 {
-    return swarm->options.node_count;
+    return swarm->node_count;
 }
 
 es_swarm_node_info es_swarm_node(const es_swarm *swarm, size_t n)
 {
-    ES_ASSERT(n < swarm->options.node_count);
-    const es_node *node = &swarm->nodes[n];
+    ES_ASSERT(n < swarm->node_count);
+    const es_node *node = swarm->nodes[n];
     es_swarm_node_info info = node->counted;
     memcpy(info.name, node->name, sizeof info.name);
     memcpy(info.endpoint, node->where, sizeof info.endpoint);
     info.experts = node->experts;
     info.threads = node->threads;
-    info.state = node->channel == NULL ? ES_SWARM_NODE_LOST : ES_SWARM_NODE_UP;
+    info.owed = node->owed;
+    info.state = node->stage == ES_NODE_UP     ? ES_SWARM_NODE_UP
+                 : node->stage == ES_NODE_LOST ? ES_SWARM_NODE_LOST
+                                               : ES_SWARM_NODE_PROBING;
     return info;
 }

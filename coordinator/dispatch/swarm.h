@@ -8,7 +8,12 @@
 #include "net/endpoint.h"
 #include "net/keys.h"
 
-enum { ES_SWARM_NODES_MAX = 1024, ES_SWARM_DEADLINE_MS = 30000, ES_SWARM_HELLO_DEADLINE_MS = 5000 };
+enum {
+    ES_SWARM_NODES_MAX = 1024,
+    ES_SWARM_DEADLINE_MS = 30000,
+    ES_SWARM_HELLO_DEADLINE_MS = 5000,
+    ES_SWARM_WAIT_MS = 30000
+};
 
 /* Everything is borrowed for the call only, but keys and shape for the swarm's life. */
 typedef struct es_swarm_options {
@@ -19,10 +24,15 @@ typedef struct es_swarm_options {
     const es_shape *shape;
     const uint8_t *fingerprint; /* [ES_FINGERPRINT_BYTES] */
     es_row_format row_format;
-    size_t rows_max;            /* in one step, 1 to ES_STEP_ROWS_MAX */
-    const es_keys *keys;        /* NULL: loopback only */
-    uint32_t deadline_ms;       /* for one layer's replies; 0: ES_SWARM_DEADLINE_MS */
+    size_t rows_max;      /* in one step, 1 to ES_STEP_ROWS_MAX */
+    const es_keys *keys;  /* NULL: loopback only */
+    uint32_t deadline_ms; /* the longest that a node may take for a request; what it is given is learnt from
+                             what it took before, when others hold copies. 0: ES_SWARM_DEADLINE_MS */
     uint32_t hello_deadline_ms; /* for all nodes to answer hello; 0: ES_SWARM_HELLO_DEADLINE_MS */
+    uint32_t wait_ms;           /* for a node to come back, from when an expert was last held by somebody; 0:
+                                   ES_SWARM_WAIT_MS */
+    es_expert_backend *local;   /* computes experts that nobody holds any more; borrowed for the swarm's life.
+                                   NULL:   they are waited for */
 } es_swarm_options;
 
 /* Owned by the thread that created it, which is the thread that runs the steps. */
@@ -30,13 +40,29 @@ typedef struct es_swarm es_swarm;
 
 /* Connects to the nodes, greets them and checks that together they hold every routed expert. ES_MISMATCH
  * shows both fingerprints; ES_NOT_FOUND names the first expert that nobody holds; ES_TIMEOUT and
- * ES_UNAVAILABLE name the node that did not answer. */
+ * ES_UNAVAILABLE name the node that did not answer, unless the others hold everything: then it is waited for
+ * beside the work. */
 es_status es_swarm_create(const es_swarm_options *options, es_swarm **ret_swarm, es_err *err);
 void es_swarm_destroy(es_swarm **swarm);
 
-/* The swarm as the forward pass sees it: the same object, borrowed; destroying either destroys both. A step
- * that fails because a node is gone names layer and node; that node is given up for good. */
+/* The swarm as the forward pass sees it: the same object, borrowed; destroying either destroys both. Work of
+ * a node that is lost, late or wrong goes to another that holds its experts, or to the local backend, or
+ * waits wait_ms for the node to come back; then the step fails and names layer, expert and node. */
 es_expert_backend *es_swarm_backend(es_swarm *swarm);
+
+/* Leaves a new list of nodes, as in es_swarm_options, with the epoch of its placement (0: none), from any
+ * thread; it is taken over between two calls, or while one waits for a node. Nodes that stay keep their
+ * connections, and are greeted again when theirs is an older epoch. ES_INVALID and ES_NOT_FOUND quote the
+ * node that is none. */
+es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t count, uint64_t epoch,
+                             es_err *err);
+
+/* What there is to do for connections between calls, without waiting; by the thread that owns the swarm.
+ * Returns in how many milliseconds it wants to be called again at the latest. */
+uint32_t es_swarm_tend(es_swarm *swarm);
+
+/* From any thread: a call that waits ends with ES_CANCELLED, and so do those to come. */
+void es_swarm_interrupt(es_swarm *swarm);
 
 typedef enum es_swarm_node_state {
     ES_SWARM_NODE_UP,
@@ -61,6 +87,11 @@ typedef struct es_swarm_node_info {
     /* Round trips of these calls; bucket[i]: at most bound[i] and above the one before, not cumulated. */
     uint64_t latency_bucket[ES_SWARM_LATENCY_BOUNDS + 1];
     double latency_seconds; /* their sum */
+    /* Counters: its requests that a copy was asked for too because it was slow; that others had to take over;
+     * its replies that came late or twice; those that were errors, of them with a checksum that did not hold;
+     * and how often it was given up. */
+    uint64_t hedged, retried, late, errors, corrupt, lost;
+    size_t owed; /* gauge: requests that it has not answered */
 } es_swarm_node_info;
 
 size_t es_swarm_node_count(const es_swarm *swarm);

@@ -79,7 +79,7 @@ static void note_first_admission(es_engine *e, es_sequence *s, uint64_t now)
     es_request *r = s->request;
     if (r->queued) {
         r->queued = false;
-        atomic_fetch_sub(&e->queued, 1);
+        es_places_give(e->places, r->key);
     }
     if (s->began) return;
     s->began = true;
@@ -153,7 +153,7 @@ static void end(es_engine *e, es_sequence *s)
     es_constraint_destroy(&s->constraint);
     es_request *r = s->request;
     if (--r->live > 0) return;
-    if (r->queued) atomic_fetch_sub(&e->queued, 1);
+    if (r->queued) es_places_give(e->places, r->key);
     r->queued = false;
     if (s->began)
         e->spent_seconds = 0.9 * e->spent_seconds + 0.1 * seconds_between(s->admitted_ns, es_clock_now_ns());
@@ -213,12 +213,13 @@ static void note_time(es_engine *e, es_sequence *s)
 static es_status draw_token(es_engine *e, es_sequence *s, const float *logits, uint32_t *ret_token,
                             es_err *err)
 {
-    uint64_t *mask = s->constraint != NULL ? e->mask : NULL;
-    if (mask != NULL) {
-        es_status status = es_constraint_fill_mask(s->constraint, mask, err);
-        if (status != ES_OK) return status;
-    }
-    es_status status = es_sampler_next(e->sampler, &s->draw, logits, mask, ret_token, err);
+    uint64_t *mask = s->request->plan != NULL ? e->mask : NULL;
+    es_status status = ES_OK;
+    if (mask != NULL && s->constraint == NULL)
+        status = es_constraint_open(s->request->plan, &s->constraint, err);
+    if (mask != NULL && status == ES_OK) status = es_constraint_fill_mask(s->constraint, mask, err);
+    if (status != ES_OK) return status;
+    status = es_sampler_next(e->sampler, &s->draw, logits, mask, ret_token, err);
     if (status == ES_OK && *ret_token == ES_SAMPLER_NONE)
         return es_err_set(err, ES_INVALID, "no token of the vocabulary may come next");
     return status;

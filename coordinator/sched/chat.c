@@ -89,15 +89,14 @@ static es_status follow(answer *a, es_request *request, es_cancel_fn *cancel, es
 es_status es_chat_answer(es_chat *chat, es_engine *engine, const es_chat_request *request,
                          es_chat_text_fn *on_text, void *context, es_outcome *ret_outcome, es_err *err)
 {
-    es_token_list prompt = {0};
+    es_chat_tokens prompt = {0};
     es_request *asked = NULL;
-    bool thinking;
     answer a = {.model = &chat->model, .on_text = on_text, .context = context};
     const es_chat_layout layout = {.messages = request->messages, .opening = ES_CHAT_OPEN_ANSWER};
-    es_status status = es_chat_model_encode(&chat->model, &layout, &prompt, &thinking, err);
+    es_status status = es_chat_model_encode(&chat->model, &layout, SIZE_MAX, &prompt, err);
     if (status == ES_OK) {
-        const es_request_options options = {.prompt = prompt.ids,
-                                            .prompt_count = prompt.count,
+        const es_request_options options = {.prompt = prompt.list.ids,
+                                            .prompt_count = prompt.list.count,
                                             .max_tokens = request->max_tokens,
                                             .stop = chat->model.stop,
                                             .stop_count = chat->model.stop_count,
@@ -105,7 +104,7 @@ es_status es_chat_answer(es_chat *chat, es_engine *engine, const es_chat_request
         status = es_engine_submit(engine, &options, &asked, err);
     }
     if (status == ES_OK) {
-        a.part = thinking ? ES_CHAT_REASONING : ES_CHAT_ANSWER;
+        a.part = prompt.thinking ? ES_CHAT_REASONING : ES_CHAT_ANSWER;
         es_detokenizer_init(&a.detokenizer, chat->model.tokenizer, true);
         status = follow(&a, asked, request->cancel, ret_outcome, err);
         es_detokenizer_flush(&a.detokenizer, &a.text);
@@ -114,6 +113,6 @@ es_status es_chat_answer(es_chat *chat, es_engine *engine, const es_chat_request
     }
     es_request_close(&asked);
     es_buffer_fini(&a.text);
-    es_token_list_fini(&prompt);
+    es_token_list_fini(&prompt.list);
     return status;
 }

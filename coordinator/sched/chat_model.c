@@ -56,20 +56,21 @@ void es_chat_model_fini(es_chat_model *chat)
     es_tokenizer_destroy(&chat->tokenizer);
 }
 
-es_status es_chat_model_encode(const es_chat_model *chat, const es_chat_layout *layout, es_token_list *prompt,
-                               bool *ret_thinking, es_err *err)
+es_status es_chat_model_encode(const es_chat_model *chat, const es_chat_layout *layout, size_t tokens_max,
+                               es_chat_tokens *tokens, es_err *err)
 {
     es_chat_text text;
-    size_t before = prompt->count;
+    es_token_list *list = &tokens->list;
+    size_t before = list->count;
     es_status status = es_chat_lay_out(&chat->format, layout, &text, err);
     if (status != ES_OK) return status;
     status = es_tokenizer_encode_quoted(chat->tokenizer, text.text, text.bytes, text.quoted,
-                                        text.quoted_count, prompt, err);
+                                        text.quoted_count, tokens_max, list, &tokens->more, err);
     es_chat_text_fini(&text);
-    *ret_thinking = false;
-    for (size_t i = before; i < prompt->count; i++) {
-        if (prompt->ids[i] == chat->think) *ret_thinking = true;
-        if (prompt->ids[i] == chat->think_end) *ret_thinking = false;
+    tokens->thinking = false;
+    for (size_t i = before; i < list->count; i++) {
+        if (list->ids[i] == chat->think) tokens->thinking = true;
+        if (list->ids[i] == chat->think_end) tokens->thinking = false;
     }
     return status;
 }

@@ -24,9 +24,15 @@ es_status es_chat_model_open(const char *model_path, const char *style_name, con
                              es_chat_model *ret_chat, es_err *err);
 void es_chat_model_fini(es_chat_model *chat);
 
-/* Appends the tokens of a conversation to prompt, others' words as plain text. *ret_thinking: it ends inside
- * an open thought. */
-es_status es_chat_model_encode(const es_chat_model *chat, const es_chat_layout *layout, es_token_list *prompt,
-                               bool *ret_thinking, es_err *err);
+/* A conversation as tokens. */
+typedef struct es_chat_tokens {
+    es_token_list list; /* zero-initialise; what is in it stays */
+    bool thinking;      /* it ends inside an open thought */
+    bool more;          /* there are more than tokens_max: what is in the list is a part */
+} es_chat_tokens;
+
+/* Appends the tokens of a conversation, others' words as plain text. */
+es_status es_chat_model_encode(const es_chat_model *chat, const es_chat_layout *layout, size_t tokens_max,
+                               es_chat_tokens *tokens, es_err *err);
 
 #endif

@@ -110,10 +110,12 @@ static void *engine_main(void *arg)
         }
         bool computed = es_step_run(e);
         sweep(e);
+        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
+        if (!computed && e->options.swarm != NULL)
+            tick_ms = es_size_min(tick_ms, es_swarm_tend(e->options.swarm));
         publish(e);
         if (computed) continue;
         es_request *r = NULL;
-        uint64_t tick_ms = e->requests != NULL ? TICK_MS : IDLE_MS;
         if (es_queue_pop_wait(e->inbox, es_clock_now_ns() + tick_ms * 1000000u, &r)) take_requests(e, r);
     }
     es_queue_close(e->inbox);
@@ -129,14 +131,15 @@ static es_status make_parts(es_engine *e, es_err *err)
     bool fits = es_size_mul(o->running_max, vocab, &logits);
     e->running = calloc(o->running_max, sizeof(es_sequence *));
     e->stepped = calloc(o->running_max, sizeof(es_sequence *));
+    e->stepped_rows = calloc(o->running_max, sizeof *e->stepped_rows);
     e->rows = calloc(o->step_rows, sizeof *e->rows);
     e->logits = fits ? calloc(logits, sizeof *e->logits) : NULL;
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
     e->item = calloc(1, sizeof(es_event) + ES_TOP_LOGPROBS_MAX * sizeof(es_logprob));
     e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
     e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
-    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->rows == NULL || e->logits == NULL ||
-        e->mask == NULL || e->item == NULL || e->nodes == NULL)
+    if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL ||
+        e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
@@ -144,6 +147,9 @@ static es_status make_parts(es_engine *e, es_err *err)
     if (status == ES_OK) status = es_shares_create(o->running_max + o->queue_max, &e->shares, err);
     if (status == ES_OK)
         status = es_queue_create(sizeof(es_request *), o->queue_max, NULL, NULL, &e->inbox, err);
+    if (status == ES_OK)
+        status = es_places_create(o->queue_max, o->queue_key_max > 0 ? o->queue_key_max : o->queue_max,
+                                  &e->places, err);
     return status;
 }
 
@@ -181,6 +187,7 @@ void es_engine_stop(es_engine *e)
     atomic_store(&e->draining, true);
     atomic_store(&e->stopping, true);
     if (!e->started) return;
+    if (e->options.swarm != NULL) es_swarm_interrupt(e->options.swarm);
     es_queue_poke(e->inbox);
     pthread_join(e->thread, NULL);
     e->started = false;
@@ -196,9 +203,11 @@ void es_engine_destroy(es_engine **engine)
     es_sampler_destroy(&e->sampler);
     es_shares_destroy(&e->shares);
     es_queue_destroy(&e->inbox);
+    es_places_destroy(&e->places);
     pthread_mutex_destroy(&e->board_lock);
     free(e->running);
     free(e->stepped);
+    free(e->stepped_rows);
     free(e->rows);
     free(e->logits);
     free(e->mask);
@@ -214,15 +223,6 @@ size_t es_engine_context(const es_engine *engine)
     return engine->context;
 }
 
-/* A place in the queue, which never has more than queue_max. */
-static bool take_place(es_engine *e)
-{
-    if (atomic_fetch_add(&e->queued, 1) < e->options.queue_max) return true;
-    atomic_fetch_sub(&e->queued, 1);
-    atomic_fetch_add(&e->refused, 1);
-    return false;
-}
-
 es_status es_engine_submit(es_engine *e, const es_request_options *options, es_request **ret_request,
                            es_err *err)
 {
@@ -231,26 +231,22 @@ es_status es_engine_submit(es_engine *e, const es_request_options *options, es_r
     if (atomic_load(&e->draining)) return es_err_set(err, ES_UNAVAILABLE, "no more requests are taken");
     es_status status = es_request_create(e, options, &request, err);
     if (status != ES_OK) return status;
-    if (!take_place(e)) {
+    status = es_places_take(e->places, options->key, err);
+    if (status != ES_OK) {
         es_request_release(request);
         es_request_release(request);
-        return es_err_set(err, ES_BUSY, "the queue is full: %zu requests wait; try again in %u s",
-                          e->options.queue_max, es_engine_retry_after_s(e));
+        atomic_fetch_add(&e->refused, 1);
+        return status;
     }
     request->queued = true;
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        request->sequence[i].constraint = options->constraints[i];
     atomic_fetch_add(&e->open, 1);
     if (!es_queue_push(e->inbox, &request)) {
-        for (size_t i = 0; i < request->choices; i++) request->sequence[i].constraint = NULL;
-        atomic_fetch_sub(&e->queued, 1);
+        es_places_give(e->places, options->key);
         atomic_fetch_sub(&e->open, 1);
         es_request_release(request);
         es_request_release(request);
         return es_err_set(err, ES_UNAVAILABLE, "no more requests are taken");
     }
-    for (size_t i = 0; i < request->choices && options->constraints != NULL; i++)
-        options->constraints[i] = NULL;
     *ret_request = request;
     return ES_OK;
 }
@@ -260,7 +256,7 @@ unsigned es_engine_retry_after_s(es_engine *e)
     pthread_mutex_lock(&e->board_lock);
     double request_seconds = e->request_seconds;
     pthread_mutex_unlock(&e->board_lock);
-    double seconds = request_seconds * (double)atomic_load(&e->queued) / (double)e->options.running_max;
+    double seconds = request_seconds * (double)es_places_count(e->places) / (double)e->options.running_max;
     return seconds >= RETRY_MAX_S ? RETRY_MAX_S : 1 + (unsigned)seconds;
 }
 
@@ -286,7 +282,7 @@ void es_engine_get_stats(es_engine *e, es_engine_stats *ret_stats)
     *ret_stats = e->board;
     pthread_mutex_unlock(&e->board_lock);
     ret_stats->refused = atomic_load(&e->refused);
-    ret_stats->queued = atomic_load(&e->queued);
+    ret_stats->queued = es_places_count(e->places);
 }
 
 size_t es_engine_get_nodes(es_engine *e, es_swarm_node_info *ret_nodes, size_t room)

@@ -13,14 +13,15 @@ typedef struct es_engine_options {
         *forward; /* from creation to destruction used by the engine's thread alone, with its backend */
     const es_model *model;
     const es_kernels *kernels;
-    const es_swarm *swarm; /* the forward pass's, to watch its nodes; may be NULL */
+    es_swarm *swarm; /* the forward pass's, to watch and tend its nodes; may be NULL */
     es_kv_format kv_format;
-    size_t kv_pages;    /* the KV cache's budget, at least 2 */
-    size_t context;     /* tokens of a sequence, at most; fewer when kv_pages holds fewer */
-    size_t step_rows;   /* of a step, at most what forward was made for */
-    size_t chunk_rows;  /* of prompts in a step that also serves running answers, at least 1 */
-    size_t running_max; /* answers computed at once, 1 to step_rows */
-    size_t queue_max;   /* requests waiting for their first step, at least 1 */
+    size_t kv_pages;      /* the KV cache's budget, at least 2 */
+    size_t context;       /* tokens of a sequence, at most; fewer when kv_pages holds fewer */
+    size_t step_rows;     /* of a step, at most what forward was made for */
+    size_t chunk_rows;    /* of prompts in a step that also serves running answers, at least 1 */
+    size_t running_max;   /* answers computed at once, 1 to step_rows */
+    size_t queue_max;     /* requests waiting for their first step, at least 1 */
+    size_t queue_key_max; /* of one key; 0: as many */
 } es_engine_options;
 
 /* Its own thread owns forward pass, KV cache and all batches; every function here is safe from any thread. */
@@ -60,8 +61,8 @@ void es_engine_get_stats(es_engine *engine, es_engine_stats *ret_stats);
 /* The swarm's nodes as of the last step, up to room of them; returns how many there are. */
 size_t es_engine_get_nodes(es_engine *engine, es_swarm_node_info *ret_nodes, size_t room);
 
-/* How often each expert was chosen of late, as of at most a second or a step ago: ret_counts [layers][experts]
- * of the model, what was long ago counting less; dense layers are 0. */
+/* How often each expert was chosen of late, as of at most a second or a step ago: ret_counts
+ * [layers][experts] of the model, what was long ago counting less; dense layers are 0. */
 void es_engine_get_heat(es_engine *engine, float *ret_counts);
 
 #endif

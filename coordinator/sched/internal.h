@@ -3,6 +3,7 @@
 #define ES_SCHED_INTERNAL_H
 
 #include "sched/engine.h"
+#include "sched/places.h"
 #include "sched/prefix_cache.h"
 #include "sched/shares.h"
 
@@ -61,8 +62,9 @@ struct es_request {
     size_t most; /* tokens of an answer */
     bool wants_logprobs;
     size_t top_logprobs;
+    es_constraint_plan *plan; /* or NULL */
     uint64_t key, submitted_ns, deadline_ns;
-    bool queued; /* counts in the engine's queue */
+    bool queued; /* has a place */
     size_t choices, live;
     es_sequence sequence[]; /* [choices] */
 };
@@ -74,8 +76,9 @@ struct es_engine {
     bool started;
 
     /* Shared. */
-    es_queue *inbox; /* items: es_request * */
-    atomic_size_t queued, open;
+    es_queue *inbox;   /* items: es_request * */
+    es_places *places; /* of those that wait for their first step */
+    atomic_size_t open;
     atomic_bool draining, stopping, clear_cache;
     atomic_ullong refused;
     pthread_mutex_t board_lock; /* of what follows */
@@ -94,6 +97,7 @@ struct es_engine {
     es_sequence **running; /* [running_max], the first running_count of them set, in order of admission */
     size_t running_count;
     es_sequence **stepped; /* [running_max]: in the step under way */
+    size_t *stepped_rows;  /* [running_max]: rows of each */
     size_t stepped_count;
     es_forward_row *rows; /* [step_rows] */
     float *logits;        /* [running_max][vocab] */
@@ -109,7 +113,7 @@ struct es_engine {
 /* request.c */
 
 /* Checks options against the engine and makes a request of it, held once by who asked and once by the engine.
- * Constraints are not taken yet. */
+ */
 es_status es_request_create(const es_engine *engine, const es_request_options *options,
                             es_request **ret_request, es_err *err);
 void es_request_release(es_request *request);

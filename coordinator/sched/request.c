@@ -48,9 +48,9 @@ static es_status check_options(const es_engine *engine, const es_request_options
     es_status status = check_tokens("prompt", o->prompt, o->prompt_count, vocab, err);
     if (status == ES_OK) status = check_tokens("stop", o->stop, o->stop_count, vocab, err);
     if (status == ES_OK) status = es_sampling_check(&o->sampling, err);
-    for (size_t i = 0; o->constraints != NULL && i < es_size_max(o->choices, 1) && status == ES_OK; i++)
-        if (es_constraint_mask_words(o->constraints[i]) != es_size_ceil_div(vocab, 64))
-            status = es_err_set(err, ES_MISMATCH, "the constraint is for another vocabulary");
+    if (status == ES_OK && o->plan != NULL &&
+        es_constraint_plan_mask_words(o->plan) != es_size_ceil_div(vocab, 64))
+        status = es_err_set(err, ES_MISMATCH, "the answer's form is for another vocabulary");
     return status;
 }
 
@@ -64,6 +64,7 @@ static void request_free(es_request *request)
 {
     for (size_t i = 0; i < request->choices; i++) sequence_fini(&request->sequence[i]);
     es_queue_destroy(&request->events);
+    es_constraint_plan_release(&request->plan);
     free(request->taken);
     free(request->stop);
     free(request);
@@ -126,6 +127,7 @@ es_status es_request_create(const es_engine *engine, const es_request_options *o
     request->top_logprobs = o->wants_logprobs ? o->top_logprobs : 0;
     request->key = o->key;
     request->deadline_ns = o->deadline_ns;
+    request->plan = o->plan != NULL ? es_constraint_plan_hold(o->plan) : NULL;
     request->submitted_ns = es_clock_now_ns();
     atomic_init(&request->holders, 2);
     status = fill(engine, o, request, err);

@@ -21,9 +21,9 @@ typedef struct es_request_options {
     const es_logit_bias *bias;
     size_t bias_count;
     bool wants_logprobs;
-    size_t top_logprobs;         /* up to ES_TOP_LOGPROBS_MAX */
-    es_constraint **constraints; /* NULL, or [choices]: taken and nulled when the request is accepted; from
-                                  * then on used and destroyed by the engine's thread */
+    size_t top_logprobs;      /* up to ES_TOP_LOGPROBS_MAX */
+    es_constraint_plan *plan; /* what each answer is held to, or NULL; held by the request, its constraints
+                                 opened by the engine's thread */
     uint64_t deadline_ns;   /* an es_clock_now_ns value; 0: none. Past it the request fails with ES_TIMEOUT */
     es_queue_wake_fn *wake; /* told, by the engine's thread, of the first event after there was none; may
                              * be NULL. It must not touch the request, and must not wait. */

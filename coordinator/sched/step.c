@@ -151,6 +151,7 @@ static size_t collect(es_engine *e)
     for (size_t i = 0; i < e->running_count; i++) {
         es_sequence *s = e->running[i];
         if (s->planned == 0) continue;
+        e->stepped_rows[e->stepped_count] = s->planned;
         e->stepped[e->stepped_count++] = s;
         s->wants_logits = s->planned == pending(s);
         for (size_t r = 0; r < s->planned; r++) {
@@ -172,28 +173,47 @@ static void count_step(es_engine *e, size_t rows, size_t decode, uint64_t start_
     if (rows > decode) es_histogram_add(&e->stats.prefill_rows, (double)(rows - decode));
 }
 
-/* The step is computed: its sequences hold its entries, and those at their end get a token. */
-static void advance(es_engine *e)
+/* The sequence holds the step's entries, and when it is at its end gets a token from logits [vocab]. */
+static void advance(es_engine *e, es_sequence *s, const float *logits)
 {
-    const float *logits = e->logits;
-    for (size_t i = 0; i < e->stepped_count; i++) {
-        es_sequence *s = e->stepped[i];
-        if (s->state == ES_SEQUENCE_RUNNING) {
-            s->length += s->planned;
-            s->planned = 0;
-            es_answer_remember(e, s, false);
-            if (s->wants_logits) es_answer_advance(e, s, logits);
-        }
-        if (s->wants_logits) logits += e->options.model->shape.vocab;
-    }
+    if (s->state != ES_SEQUENCE_RUNNING) return;
+    s->length += s->planned;
+    s->planned = 0;
+    es_answer_remember(e, s, false);
+    if (s->wants_logits) es_answer_advance(e, s, logits);
 }
 
-/* Nothing of a step that failed is kept. Retrying on other nodes is the backend's affair: what comes here has
- * no hope. */
-static void fail_step(es_engine *e, const es_err *err)
+/* Computes the rows of sequences [first, first + count) of the step, and advances them. */
+static es_status compute(es_engine *e, size_t first, size_t count, es_err *err)
 {
-    for (size_t i = 0; i < e->stepped_count; i++)
-        if (e->stepped[i]->state == ES_SEQUENCE_RUNNING) es_answer_fail(e, e->stepped[i]->request, err);
+    const es_forward_row *rows = e->rows;
+    size_t row_count = 0, vocab = e->options.model->shape.vocab;
+    for (size_t i = 0; i < first; i++) rows += e->stepped_rows[i];
+    for (size_t i = first; i < first + count; i++) row_count += e->stepped_rows[i];
+    es_status status = es_forward_run(e->options.forward, rows, row_count, e->logits, err);
+    const float *logits = e->logits;
+    for (size_t i = first; i < first + count && status == ES_OK; i++) {
+        bool wanted = e->stepped[i]->wants_logits;
+        advance(e, e->stepped[i], logits);
+        if (wanted) logits += vocab;
+    }
+    return status;
+}
+
+/* A step that failed is computed again where that may help, and then sequence by sequence, so that only those
+ * fail whose own rows cannot be computed. Entries it left in the KV cache are overwritten. */
+static void compute_again(es_engine *e, const es_err *first_err)
+{
+    es_err err = *first_err;
+    bool again = es_status_describe(err.status)->retry_helps && err.status != ES_CANCELLED;
+    if (again && compute(e, 0, e->stepped_count, &err) == ES_OK) return;
+    for (size_t i = 0; i < e->stepped_count; i++) {
+        es_sequence *s = e->stepped[i];
+        if (s->state != ES_SEQUENCE_RUNNING) continue;
+        es_status status = err.status;
+        if (e->stepped_count > 1 && err.status != ES_CANCELLED) status = compute(e, i, 1, &err);
+        if (status != ES_OK) es_answer_fail(e, s->request, &err);
+    }
 }
 
 bool es_step_run(es_engine *e)
@@ -210,11 +230,7 @@ bool es_step_run(es_engine *e)
     uint64_t start_ns = es_clock_now_ns();
     es_err err;
     e->stats.steps++;
-    es_status status = es_forward_run(e->options.forward, e->rows, rows, e->logits, &err);
+    if (compute(e, 0, e->stepped_count, &err) != ES_OK) compute_again(e, &err);
     count_step(e, rows, decode, start_ns);
-    if (status == ES_OK)
-        advance(e);
-    else
-        fail_step(e, &err);
     return true;
 }

@@ -42,6 +42,8 @@ typedef struct encoding {
     size_t cache_mask;
     const es_text_span *quoted; /* [quoted_count]: no added tokens there */
     size_t quoted_count;
+    size_t tokens_max; /* beyond them the rest does not matter */
+    bool more;         /* there are */
 } encoding;
 
 static int quoted(size_t bytes)
@@ -250,11 +252,20 @@ static cached_word *cache_slot(const encoding *e, const char *word, size_t bytes
     return &e->cache[(hash >> 32) & e->cache_mask];
 }
 
+/* Whether the ids with those of so many more bytes are surely more than tokens_max. */
+static bool has_more(encoding *e, size_t bytes)
+{
+    size_t longest = es_size_max(e->tokenizer->longest_token_bytes, 1);
+    e->more = e->out->count > e->tokens_max || bytes / longest > e->tokens_max - e->out->count;
+    return e->more;
+}
+
 static es_status encode_word(void *context, const char *text, size_t start, size_t end, es_err *err)
 {
     encoding *e = context;
     const char *word = text + start;
     size_t bytes = end - start;
+    if (has_more(e, bytes)) return ES_CANCELLED;
     cached_word *slot = cache_slot(e, word, bytes);
     if (slot != NULL && slot->bytes == bytes && memcmp(text + slot->text_at, word, bytes) == 0) {
         if (!es_token_list_reserve(e->out, slot->count)) return no_memory(err);
@@ -356,6 +367,7 @@ static es_status encode_all(encoding *e, const char *text, size_t bytes, bool pa
 {
     size_t count = e->out->count;
     es_status status = encode_valid(e, text, bytes, parse_added_tokens, err);
+    if (e->more) status = ES_OK;
     if (status != ES_OK) e->out->count = count;
     es_pretokenizer_scratch_destroy(&e->cut);
     es_bpe_scratch_fini(&e->bpe);
@@ -381,21 +393,28 @@ es_status es_tokenizer_encode(const es_tokenizer *tokenizer, const char *text, s
         mended = mend(text, bytes, &bytes);
         if (mended == NULL) return no_memory(err);
     }
-    encoding e = {.tokenizer = tokenizer, .out = out};
+    encoding e = {.tokenizer = tokenizer, .out = out, .tokens_max = SIZE_MAX};
     status = encode_all(&e, mended != NULL ? mended : text, bytes, parse_added_tokens, err);
     free(mended);
     return status;
 }
 
 es_status es_tokenizer_encode_quoted(const es_tokenizer *tokenizer, const char *text, size_t bytes,
-                                     const es_text_span *quoted, size_t quoted_count, es_token_list *out,
-                                     es_err *err)
+                                     const es_text_span *quoted, size_t quoted_count, size_t tokens_max,
+                                     es_token_list *out, bool *ret_more, es_err *err)
 {
     es_status status = check_length(bytes, err);
+    *ret_more = false;
     if (status != ES_OK || bytes == 0) return status;
     if (!es_utf8_is_valid(text, bytes)) return es_err_set(err, ES_INVALID, "text is not UTF-8");
-    encoding e = {.tokenizer = tokenizer, .out = out, .quoted = quoted, .quoted_count = quoted_count};
-    return encode_all(&e, text, bytes, true, err);
+    encoding e = {.tokenizer = tokenizer,
+                  .out = out,
+                  .quoted = quoted,
+                  .quoted_count = quoted_count,
+                  .tokens_max = tokens_max};
+    status = encode_all(&e, text, bytes, true, err);
+    *ret_more = status == ES_OK && (e.more || out->count > tokens_max);
+    return status;
 }
 
 size_t es_tokenizer_vocabulary_size(const es_tokenizer *tokenizer)

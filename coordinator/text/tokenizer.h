@@ -52,10 +52,11 @@ typedef struct es_text_span {
 
 /* The same for a text laid out by us around the words of others: added tokens become their ids except within
  * quoted [quoted_count], parts in ascending order that do not overlap. So nobody's words can pass for the
- * layout's. ES_INVALID too for text that is not UTF-8. */
+ * layout's. Stops when more than tokens_max ids are in out: then *ret_more is true and out->count says no
+ * more than that, so that a text much too long costs little. ES_INVALID too for text that is not UTF-8. */
 es_status es_tokenizer_encode_quoted(const es_tokenizer *tokenizer, const char *text, size_t bytes,
-                                     const es_text_span *quoted, size_t quoted_count, es_token_list *out,
-                                     es_err *err);
+                                     const es_text_span *quoted, size_t quoted_count, size_t tokens_max,
+                                     es_token_list *out, bool *ret_more, es_err *err);
 
 /* The largest id + 1; ids below it may be unused. */
 size_t es_tokenizer_vocabulary_size(const es_tokenizer *tokenizer);

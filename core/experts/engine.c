@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "essaim/experts.h"
+#include "essaim/panels.h"
 #include "experts/group.h"
 
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 enum {
     TILE_ROWS = 64, /* rows that are computed together */
     CACHE_LINE = 64,
+    PREFETCH_BYTES = 8192, /* of a panel, ahead of a product */
     ADDENDS_MAX = 1 << 17, /* of 2^45 each: a row's sum stays below 2^62 */
 };
 
@@ -22,9 +24,18 @@ enum {
 typedef struct scratch {
     uint8_t *rows;    /* f32: [TILE_ROWS] input rows gathered side by side */
     float *gate, *up; /* [TILE_ROWS][ES_UNIT_ROWS]; the down product uses gate */
-    int64_t *sum; /* [TILE_ROWS][ES_UNIT_ROWS]: a tile's, side by side where the batch's rows are far apart */
-    float *product; /* f32: what es_product asks for */
+    float *product;   /* f32: what es_product asks for */
 } scratch;
+
+/* One thread's units of the phase being run: the first in the low half, the end in the high one. Its owner
+ * takes from the front, so that it reads weights in the order they stand; who has none left takes from the
+ * back. */
+typedef struct share {
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t units;
+} share;
+
+/* One unit of a phase. */
+typedef void unit_fn(es_expert_engine *engine, size_t unit, size_t thread);
 
 /* Up to TILE_ROWS rows that meet one matrix: q8's blocks one by one, f32's rows side by side. */
 typedef struct tile {
@@ -37,6 +48,8 @@ struct es_expert_engine {
     es_expert_engine_options options;
     es_arena *arena;
     scratch *scratches; /* [threads] */
+    share *shares;      /* [threads] */
+    unit_fn *unit;      /* of the phase being run */
     es_pair *pairs, *spare;
     es_group *groups;
     es_q8_block *blocks; /* q8: [rows_max] rows' blocks, for batches that come without */
@@ -60,16 +73,15 @@ static bool take_scratch(es_expert_engine *engine, size_t threads)
     size_t product = es_product_scratch_floats(es_size_max(o->hidden, o->intermediate_max));
     bool f32 = o->row_format == ES_ROWS_F32;
     engine->scratches = es_arena_take(engine->arena, threads, sizeof(scratch));
-    if (engine->scratches == NULL) return false;
+    engine->shares = es_arena_take(engine->arena, threads, sizeof(share));
+    if (engine->scratches == NULL || engine->shares == NULL) return false;
     for (size_t i = 0; i < threads; i++) {
         scratch *s = &engine->scratches[i];
         s->gate = es_arena_take(engine->arena, outputs, sizeof(float));
         s->up = es_arena_take(engine->arena, outputs, sizeof(float));
-        s->sum = es_arena_take(engine->arena, outputs, sizeof *s->sum);
         s->rows = f32 ? es_arena_take(engine->arena, TILE_ROWS, o->hidden * sizeof(float)) : NULL;
         s->product = f32 ? es_arena_take(engine->arena, product, sizeof(float)) : NULL;
-        if (s->gate == NULL || s->up == NULL || s->sum == NULL ||
-            (f32 && (s->rows == NULL || s->product == NULL)))
+        if (s->gate == NULL || s->up == NULL || (f32 && (s->rows == NULL || s->product == NULL)))
             return false;
     }
     return true;
@@ -171,25 +183,15 @@ static void input_tile(const es_expert_engine *engine, const es_pair *pairs, siz
         memcpy(gathered + t * bytes, rows->data + pairs[t].row * rows->row_bytes, bytes);
 }
 
-/* The h rows of count <= TILE_ROWS pairs from the first one's. */
-static void h_tile(const es_expert_engine *engine, size_t first, size_t count, size_t cols, tile *ret_tile)
-{
-    uint8_t *h = engine->h + first * engine->h_row_bytes;
-    ret_tile->count = count;
-    ret_tile->rows = (es_rows){engine->rows.format, count, cols, engine->h_row_bytes, h, NULL};
-    for (size_t t = 0; t < count && engine->rows.format == ES_ROWS_Q8; t++)
-        ret_tile->blocks[t] = (const es_q8_block *)(const void *)(h + t * engine->h_row_bytes);
-}
-
-/* As es_product, out [tile->count][n]. */
-static void multiply(const es_expert_engine *engine, const es_matrix *w, size_t first, size_t n, size_t col,
-                     size_t cols, const tile *x, float *scratch_floats, float *out)
+/* As es_product over all columns, out [x->count][n]. */
+static void multiply(const es_expert_engine *engine, const es_matrix *w, size_t first, size_t n,
+                     const tile *x, float *scratch_floats, float *out)
 {
     const es_kernels *kernels = engine->options.kernels;
     if (engine->rows.format == ES_ROWS_Q8)
-        kernels->product[w->format](w, first, n, col, cols, x->blocks, x->count, out, n);
+        kernels->product[w->format](w, first, n, 0, w->cols, x->blocks, x->count, out, n);
     else
-        es_product(kernels, w, first, n, col, cols, &x->rows, scratch_floats, out, n);
+        es_product(kernels, w, first, n, 0, w->cols, &x->rows, scratch_floats, out, n);
 }
 
 /* Puts intermediate values [first, first + n) of a pair into its h row; first is a multiple of 32, n <= 32.
@@ -222,23 +224,21 @@ static const es_group *find_group(const es_expert_engine *engine, size_t item)
 }
 
 /* One expert's 32 intermediate rows, for all its pairs. */
-static void compute_h(void *job, size_t item, size_t thread)
+static void compute_h(es_expert_engine *engine, size_t item, size_t thread)
 {
-    es_expert_engine *engine = job;
     const es_kernels *kernels = engine->options.kernels;
     scratch *s = &engine->scratches[thread];
     tile x;
     const es_group *group = find_group(engine, item);
     const es_ffn *ffn = &engine->ffns[group->expert];
-    size_t hidden = ffn->gate.cols;
     size_t first = (item - group->item_first) * ES_UNIT_ROWS;
     size_t n = es_size_min(ES_UNIT_ROWS, ffn->gate.rows - first);
     for (size_t done = 0; done < group->count; done += TILE_ROWS) {
         const es_pair *pairs = engine->pairs + group->first + done;
         size_t count = es_size_min(TILE_ROWS, group->count - done);
         input_tile(engine, pairs, count, s->rows, &x);
-        multiply(engine, &ffn->gate, first, n, 0, hidden, &x, s->product, s->gate);
-        multiply(engine, &ffn->up, first, n, 0, hidden, &x, s->product, s->up);
+        multiply(engine, &ffn->gate, first, n, &x, s->product, s->gate);
+        multiply(engine, &ffn->up, first, n, &x, s->product, s->up);
         kernels->swiglu(s->gate, s->up, count * n, s->gate);
         for (size_t t = 0; t < count; t++) {
             uint8_t *row = engine->h + (group->first + done + t) * engine->h_row_bytes;
@@ -247,42 +247,116 @@ static void compute_h(void *job, size_t item, size_t thread)
     }
 }
 
-/* The share of count <= TILE_ROWS pairs from first_pair on in hidden outputs [first, first + n), gathered
- * beside each other before it goes to the batch's sums. */
-static void add_tile(es_expert_engine *engine, const es_matrix *down, size_t first_pair, size_t count,
-                     size_t first, size_t n, scratch *s)
+/* The share of count <= TILE_ROWS pairs from first_pair on in hidden outputs [first, first + n). */
+static void add_tile_q8(es_expert_engine *engine, const es_matrix *down, size_t first_pair, size_t count,
+                        size_t first, size_t n)
 {
     const es_pair *pairs = engine->pairs + first_pair;
-    tile h;
-    h_tile(engine, first_pair, count, down->cols, &h);
-    memset(s->sum, 0, count * n * sizeof *s->sum);
+    es_addend rows[TILE_ROWS];
+    for (size_t t = 0; t < count; t++)
+        rows[t] = (es_addend){
+            .x = (const es_q8_block *)(const void *)(engine->h + (first_pair + t) * engine->h_row_bytes),
+            .weight = pairs[t].weight,
+            .quantum = engine->quantum[pairs[t].row],
+            .sum = engine->sum + pairs[t].row * engine->options.hidden + first};
+    engine->options.kernels->product_sum(down, first, n, rows, count);
+    for (size_t t = 0; t < count; t++)
+        if (rows[t].failed) note_failure(engine, pairs[t].pair);
+}
+
+/* The same for f32 rows. */
+static void add_tile_f32(es_expert_engine *engine, const es_matrix *down, size_t first_pair, size_t count,
+                         size_t first, size_t n, scratch *s)
+{
+    const es_kernels *kernels = engine->options.kernels;
+    const es_pair *pairs = engine->pairs + first_pair;
+    const es_rows h = {engine->rows.format,
+                       count,
+                       down->cols,
+                       engine->h_row_bytes,
+                       engine->h + first_pair * engine->h_row_bytes,
+                       NULL};
     for (size_t c = 0; c < down->cols; c += ES_CHUNK_COLUMNS) {
         size_t cols = es_size_min(ES_CHUNK_COLUMNS, down->cols - c);
-        multiply(engine, down, first, n, c, cols, &h, s->product, s->gate);
+        es_product(kernels, down, first, n, c, cols, &h, s->product, s->gate, n);
         for (size_t t = 0; t < count; t++)
-            if (!engine->options.kernels->accumulate(s->gate + t * n, n, pairs[t].weight,
-                                                     engine->quantum[pairs[t].row], s->sum + t * n))
+            if (!kernels->accumulate(s->gate + t * n, n, pairs[t].weight, engine->quantum[pairs[t].row],
+                                     engine->sum + pairs[t].row * engine->options.hidden + first))
                 note_failure(engine, pairs[t].pair);
-    }
-    for (size_t t = 0; t < count; t++) {
-        int64_t *sum = engine->sum + pairs[t].row * engine->options.hidden + first;
-        for (size_t i = 0; i < n; i++) sum[i] += s->sum[t * n + i];
     }
 }
 
 /* 32 hidden outputs of every row: this unit of work alone writes these columns of the sums. */
-static void compute_sums(void *job, size_t item, size_t thread)
+static void compute_sums(es_expert_engine *engine, size_t item, size_t thread)
 {
-    es_expert_engine *engine = job;
     size_t first = item * ES_UNIT_ROWS;
     size_t n = es_size_min(ES_UNIT_ROWS, engine->options.hidden - first);
     for (size_t g = 0; g < engine->group_count; g++) {
         const es_group *group = &engine->groups[g];
         const es_matrix *down = &engine->ffns[group->expert].down;
-        for (size_t done = 0; done < group->count; done += TILE_ROWS)
-            add_tile(engine, down, group->first + done, es_size_min(TILE_ROWS, group->count - done), first, n,
-                     &engine->scratches[thread]);
+        for (size_t done = 0; done < group->count; done += TILE_ROWS) {
+            size_t count = es_size_min(TILE_ROWS, group->count - done);
+            if (engine->rows.format == ES_ROWS_Q8)
+                add_tile_q8(engine, down, group->first + done, count, first, n);
+            else
+                add_tile_f32(engine, down, group->first + done, count, first, n, &engine->scratches[thread]);
+        }
     }
+}
+
+/* Takes a unit from the front or the back of a share; false when none is left. */
+static bool take_unit(share *from, bool front, size_t *ret_unit)
+{
+    uint_fast64_t units = atomic_load_explicit(&from->units, memory_order_relaxed), rest;
+    size_t first, end;
+    do {
+        first = (size_t)(units & UINT32_MAX);
+        end = (size_t)(units >> 32);
+        if (first == end) return false;
+        rest = front ? units + 1 : units - (UINT64_C(1) << 32);
+    } while (!atomic_compare_exchange_weak_explicit(&from->units, &units, rest, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *ret_unit = front ? first : end - 1;
+    return true;
+}
+
+/* Asks for the beginning of two panels: kernels ask for what follows. */
+static void prefetch_panels(const es_matrix *w, size_t row)
+{
+    size_t panels = es_size_ceil_div(w->rows, ES_PANEL_ROWS), first = row / ES_PANEL_ROWS;
+    for (size_t p = first; p < panels && p < first + 2; p++) {
+        const uint8_t *panel = w->data + p * w->row_bytes;
+        for (size_t at = 0; at < es_size_min(w->row_bytes, PREFETCH_BYTES); at += CACHE_LINE)
+            __builtin_prefetch(panel + at, 0, 2);
+    }
+}
+
+static void run_share(void *job, size_t item, size_t thread)
+{
+    (void)item;
+    es_expert_engine *engine = job;
+    size_t threads = es_pool_threads(engine->options.pool), unit;
+    while (take_unit(&engine->shares[thread], true, &unit)) engine->unit(engine, unit, thread);
+    for (size_t i = 1; i < threads; i++)
+        while (take_unit(&engine->shares[(thread + i) % threads], false, &unit))
+            engine->unit(engine, unit, thread);
+    /* While others finish: what this thread reads first in the next phase. */
+    size_t units = es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS);
+    if (engine->unit == compute_h)
+        prefetch_panels(&engine->ffns[engine->groups[0].expert].down,
+                        units * thread / threads * ES_UNIT_ROWS);
+}
+
+/* Runs a phase: each thread goes through neighbouring units of its own, then helps the others. */
+static void run_units(es_expert_engine *engine, size_t units, unit_fn *unit)
+{
+    size_t threads = es_pool_threads(engine->options.pool);
+    for (size_t i = 0; i < threads; i++)
+        atomic_store_explicit(&engine->shares[i].units,
+                              units * i / threads | (uint_fast64_t)(units * (i + 1) / threads) << 32,
+                              memory_order_relaxed);
+    engine->unit = unit;
+    es_pool_run(engine->options.pool, threads, run_share, engine);
 }
 
 static es_status check_rows(const es_expert_engine *engine, const es_rows *rows, es_err *err)
@@ -382,11 +456,10 @@ es_status es_expert_engine_run(es_expert_engine *engine, const es_ffn *ffns, siz
     }
     engine->h_row_bytes = h_bytes(engine->options.row_format, widest);
     atomic_store(&engine->failed_pair, SIZE_MAX);
-    es_pool_run(engine->options.pool, items, compute_h, engine);
+    run_units(engine, items, compute_h);
     status = report_failure(engine, batch, err);
     if (status != ES_OK || items == 0) return status;
-    es_pool_run(engine->options.pool, es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS), compute_sums,
-                engine);
+    run_units(engine, es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS), compute_sums);
     return report_failure(engine, batch, err);
 }
 

@@ -37,18 +37,23 @@ void es_rows_make_blocks(const es_rows *rows, size_t row)
     }
 }
 
+/* The sum of 16 codes, in four lanes of 16 bits of which none overflows. */
+static int32_t sum_16(const int8_t *q)
+{
+    const uint64_t even = 0x00ff00ff00ff00ffu, sign = 0x8080808080808080u;
+    uint64_t word[2];
+    memcpy(word, q, sizeof word);
+    uint64_t lanes = 0;
+    for (size_t i = 0; i < 2; i++) lanes += ((word[i] ^ sign) & even) + ((word[i] ^ sign) >> 8 & even);
+    return (int32_t)(lanes * 0x0001000100010001u >> 48) - 16 * 128;
+}
+
 void es_q8_block_sum(es_q8_block *block)
 {
-    int16_t lane[ES_ROW_BLOCK / 4];
-    int32_t half[2] = {0};
-    for (size_t h = 0; h < 2; h++) {
-        const int8_t *q = block->q + h * ES_ROW_BLOCK / 2;
-        for (size_t i = 0; i < ES_ROW_BLOCK / 4; i++) lane[i] = (int16_t)(q[i] + q[i + ES_ROW_BLOCK / 4]);
-        for (size_t i = 0; i < ES_ROW_BLOCK / 4; i++) half[h] += lane[i];
-    }
-    block->s = block->d * (float)(half[0] + half[1]);
-    block->n32 = -(half[0] + half[1]);
-    block->n16 = -half[0];
+    int32_t first = sum_16(block->q), second = sum_16(block->q + ES_ROW_BLOCK / 2);
+    block->s = block->d * (float)(first + second);
+    block->n32 = -(first + second);
+    block->n16 = -first;
 }
 
 const int8_t *es_rows_q(const es_rows *rows, size_t row)

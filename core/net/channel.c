@@ -10,11 +10,12 @@
 
 enum {
     HEARTBEAT_MS = 250,
-    HEARTBEAT_TIMEOUT_MS = 2000, /* docs/decisions/0006-heartbeat-timeout.md */
+    HEARTBEAT_TIMEOUT_MS = 500, /* docs/decisions/0006-heartbeat-timeout.md */
     TCP_MAXRT_MS = 2000,
+    CONNECT_MS = 1000,
     HANDSHAKE_MS = 3000,
     RECONNECT_MS = 50,
-    RECONNECT_MAX_MS = 1000,
+    RECONNECT_MAX_MS = 250,
 };
 
 enum {
@@ -176,8 +177,10 @@ static es_status check_connect_keys(const es_net *net, const es_endpoint *endpoi
 es_status es_channel_connect(es_net *net, const es_endpoint *endpoint, const char *server_key,
                              const es_channel_limits *limits, es_channel **ret_channel, es_err *err)
 {
-    static const int_option DEALER[] = {
-        {ZMQ_IMMEDIATE, 1}, {ZMQ_RECONNECT_IVL, RECONNECT_MS}, {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
+    static const int_option DEALER[] = {{ZMQ_IMMEDIATE, 1},
+                                        {ZMQ_CONNECT_TIMEOUT, CONNECT_MS},
+                                        {ZMQ_RECONNECT_IVL, RECONNECT_MS},
+                                        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
     char where[ES_ENDPOINT_TEXT_MAX];
     es_endpoint_format(endpoint, where);
     *ret_channel = NULL;
@@ -187,12 +190,12 @@ es_status es_channel_connect(es_net *net, const es_endpoint *endpoint, const cha
     if (status == ES_OK)
         status = start_monitor(net, channel,
                                ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | FAILED_EVENTS, err);
-    if (status == ES_OK &&
-        (!set_common(channel->socket, endpoint, limits) || !set_ints(channel->socket, DEALER, 3) ||
-         (server_key != NULL &&
-          (!set_own_keys(channel->socket, es_net_keys(net)) ||
-           zmq_setsockopt(channel->socket, ZMQ_CURVE_SERVERKEY, server_key, ES_KEY_TEXT_BYTES) != 0)) ||
-         zmq_connect(channel->socket, where) != 0))
+    if (status == ES_OK && (!set_common(channel->socket, endpoint, limits) ||
+                            !set_ints(channel->socket, DEALER, sizeof DEALER / sizeof DEALER[0]) ||
+                            (server_key != NULL && (!set_own_keys(channel->socket, es_net_keys(net)) ||
+                                                    zmq_setsockopt(channel->socket, ZMQ_CURVE_SERVERKEY,
+                                                                   server_key, ES_KEY_TEXT_BYTES) != 0)) ||
+                            zmq_connect(channel->socket, where) != 0))
         status = failed(err, where);
     if (status != ES_OK) es_channel_close(&channel);
     *ret_channel = channel;
@@ -312,11 +315,21 @@ es_status es_channel_receive(es_channel *channel, es_message *ret_message, es_er
 /* Makes libzmq take in what its I/O thread has delivered. It does so when a receive finds nothing, and in a
  * send at most once a millisecond; a thread whose next message is always there already would find a short
  * queue full of delivered messages. */
-static void refresh(void *socket)
+static int refresh(void *socket)
 {
-    int events;
+    int events = 0;
     size_t bytes = sizeof events;
-    zmq_getsockopt(socket, ZMQ_EVENTS, &events, &bytes);
+    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &bytes) == 0 ? events : 0;
+}
+
+bool es_channel_writable(const es_channel *channel)
+{
+    return (refresh(channel->socket) & ZMQ_POLLOUT) != 0;
+}
+
+bool es_channel_readable(const es_channel *channel)
+{
+    return (refresh(channel->socket) & ZMQ_POLLIN) != 0;
 }
 
 es_status es_channel_send(es_channel *channel, es_message *message, es_err *err)
@@ -352,6 +365,17 @@ bool es_message_add(es_message *message, const void *data, size_t count)
     if (data != NULL && count > 0) memcpy(zmq_msg_data(frame), data, count);
     message->count++;
     return true;
+}
+
+void es_message_move(es_message *to, es_message *from)
+{
+    to->count = from->count;
+    for (size_t i = 0; i < from->count; i++) {
+        zmq_msg_init(&to->frame[i]);
+        zmq_msg_move(&to->frame[i], &from->frame[i]);
+        zmq_msg_close(&from->frame[i]);
+    }
+    from->count = 0;
 }
 
 void es_message_close(es_message *message)

@@ -66,6 +66,10 @@ typedef enum es_link {
 /* Takes in what happened since. Never waits. */
 es_link es_channel_link(es_channel *channel);
 
+/* Whether a message could be sent, or received, now. Never waits. */
+bool es_channel_writable(const es_channel *channel);
+bool es_channel_readable(const es_channel *channel);
+
 /* A message of up to three frames; each is initialised or empty. */
 enum { ES_FRAMES_MAX = 3 };
 typedef struct es_message {
@@ -85,6 +89,9 @@ es_status es_channel_send(es_channel *channel, es_message *message, es_err *err)
 /* Adds a frame of count bytes, copied from data unless that is NULL; false when memory is short. */
 bool es_message_add(es_message *message, const void *data, size_t count);
 void es_message_close(es_message *message);
+
+/* to, which holds nothing, takes over what from holds. */
+void es_message_move(es_message *to, es_message *from);
 
 static inline uint8_t *es_message_data(es_message *message, size_t frame)
 {

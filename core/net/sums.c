@@ -46,24 +46,23 @@ static int64_t load_8(const uint8_t *p)
     return (int64_t)v;
 }
 
-static bool within_limit(int64_t v)
+bool es_sums_within_limit(const uint8_t *bytes, size_t count, size_t width)
 {
-    return v >= -(INT64_C(1) << ES_SUM_LIMIT_LOG2) && v <= (INT64_C(1) << ES_SUM_LIMIT_LOG2);
+    bool within = true;
+    for (size_t i = 0; width == 8 && i < count; i++) {
+        int64_t v = load_8(bytes + 8 * i);
+        within &= v >= -(INT64_C(1) << ES_SUM_LIMIT_LOG2) && v <= (INT64_C(1) << ES_SUM_LIMIT_LOG2);
+    }
+    return within;
 }
 
-bool es_sums_add(const uint8_t *bytes, size_t count, size_t width, int64_t *sum)
+void es_sums_add(const uint8_t *bytes, size_t count, size_t width, int64_t *sum)
 {
     ES_ASSERT(es_sums_width_valid(width));
-    bool honest = true;
     if (width == 3)
         for (size_t i = 0; i < count; i++) sum[i] += load_3(bytes + 3 * i);
     else if (width == 4)
         for (size_t i = 0; i < count; i++) sum[i] += load_4(bytes + 4 * i);
     else
-        for (size_t i = 0; i < count; i++) {
-            int64_t v = load_8(bytes + 8 * i);
-            honest = honest && within_limit(v);
-            sum[i] += honest ? v : 0;
-        }
-    return honest;
+        for (size_t i = 0; i < count; i++) sum[i] += load_8(bytes + 8 * i);
 }

@@ -19,8 +19,11 @@ bool es_sums_width_valid(size_t width);
 /* out [count * width] = sum [count], little-endian two's complement; width holds them all. */
 void es_sums_pack(const int64_t *sum, size_t count, size_t width, uint8_t *out);
 
-/* sum[i] += bytes' value i. False when a value lies beyond +-2^ES_SUM_LIMIT_LOG2: then sum is not to
- * be used. With the limit kept, a thousand nodes' sums cannot overflow. */
-bool es_sums_add(const uint8_t *bytes, size_t count, size_t width, int64_t *sum);
+/* False when one of count values in bytes lies beyond +-2^ES_SUM_LIMIT_LOG2: they are not to be added. With
+ * the limit kept, a thousand nodes' sums cannot overflow. */
+bool es_sums_within_limit(const uint8_t *bytes, size_t count, size_t width);
+
+/* sum[i] += bytes' value i; all within the limit. */
+void es_sums_add(const uint8_t *bytes, size_t count, size_t width, int64_t *sum);
 
 #endif

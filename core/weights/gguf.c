@@ -39,6 +39,16 @@ static const struct tensor_type {
     [35] = {"TQ2_0", 256, 66, ES_DTYPE_OTHER},   [39] = {"MXFP4", 32, 17, ES_DTYPE_OTHER},
 };
 
+uint32_t es_gguf_number_of(es_format format)
+{
+    uint32_t number = 0;
+    while (TENSOR_TYPES[number].name == NULL || TENSOR_TYPES[number].dtype != (es_dtype)(format + 1)) {
+        number++;
+        ES_ASSERT(number < sizeof TENSOR_TYPES / sizeof TENSOR_TYPES[0]);
+    }
+    return number;
+}
+
 /* What is still to be read. The first failure stays; later reads give zero. */
 typedef struct reader {
     const uint8_t *begin, *at, *end;

@@ -73,6 +73,9 @@ es_status es_gguf_parse(const uint8_t *bytes, size_t size, const char *file, es_
  * malloc'd, yours. */
 es_status es_gguf_metadata(const es_gguf *gguf, uint8_t **ret_bytes, size_t *ret_size, es_err *err);
 
+/* The number under which files name a format of weights; ES_FORMAT_FP8 has none. */
+uint32_t es_gguf_number_of(es_format format);
+
 /* The value under key, or NULL. */
 const es_gguf_value *es_gguf_find(const es_gguf *gguf, const char *key);
 

@@ -62,7 +62,8 @@ es_status es_cut(const es_cut_source *source, const es_cut_options *options, es_
 /* A published folder or GGUF file as a source, cut as it is or to format. */
 typedef struct es_model_source es_model_source;
 
-/* format ES_FORMAT_COUNT: as it is. ES_INVALID for a format that cannot be made. Pool and kernels are borrowed. */
+/* format ES_FORMAT_COUNT: as it is. ES_INVALID for a format that cannot be made. Pool and kernels are
+ * borrowed. */
 es_status es_model_source_open(const char *path, es_format format, const es_kernels *kernels, es_pool *pool,
                                es_model_source **ret_source, es_err *err);
 const es_cut_source *es_model_source_get(const es_model_source *source);

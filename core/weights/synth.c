@@ -169,9 +169,10 @@ void es_synth_values(const es_synth *synth, const char *name, size_t rows, size_
         out[i] = rows > 1 ? even(&r) * deviation(cols) * sqrtf(3.0f) : (bias ? 0.0f : 1.0f) + 0.1f * even(&r);
 }
 
-static es_format format_of(const es_synth *s, const es_field *field, size_t cols)
+es_format es_synth_format(const es_synth *synth, const es_field *field)
 {
-    const es_matrix plain = {.format = ES_FORMAT_BF16, .cols = cols};
+    const es_synth *s = synth;
+    const es_matrix plain = {.format = ES_FORMAT_BF16, .cols = field->cols};
     if (field->weight == ES_WEIGHT_EMBEDDING ||
         (field->weight == ES_WEIGHT_HEAD && s->format < ES_FORMAT_FLOAT_COUNT))
         return ES_FORMAT_BF16;
@@ -184,7 +185,7 @@ static bool bind_matrix(const es_synth *s, const es_field *field, const char *un
                         es_matrix *to)
 {
     static const uint8_t NOT_LOOKED_AT;
-    *to = (es_matrix){.format = format_of(s, field, field->cols),
+    *to = (es_matrix){.format = es_synth_format(s, field),
                       .rows = field->rows,
                       .cols = field->cols,
                       .data = &NOT_LOOKED_AT};

@@ -21,6 +21,9 @@ es_status es_synth_init(const es_shape *shape, es_format format, uint64_t seed, 
                         es_synth *ret_synth, es_err *err);
 void es_synth_fini(es_synth *synth);
 
+/* The format in which a field's matrices stand. */
+es_format es_synth_format(const es_synth *synth, const es_field *field);
+
 /* Rows of a matrix called name: file rows of format, one after the other, borrowed until the next call. */
 es_status es_synth_rows(es_synth *synth, const char *name, es_format format, size_t cols, size_t row_first,
                         size_t row_count, const uint8_t **ret_rows, es_err *err);
@@ -34,5 +37,11 @@ void es_synth_values(const es_synth *synth, const char *name, size_t rows, size_
  * before anything is written. */
 es_status es_synth_write_hf(es_synth *synth, const char *dir, const char *config, size_t config_bytes,
                             es_progress_fn *progress, void *context, es_err *err);
+
+/* Writes dir/model.gguf (dir is made when it is not there), in formats bf16, q8_0, q6_k and q4_k; the weights
+ * are those of shards of this seed. ES_INVALID for what a GGUF cannot state; ES_IO when the disk is short,
+ * before anything is written. */
+es_status es_synth_write_gguf(es_synth *synth, const char *dir, es_progress_fn *progress, void *context,
+                              es_err *err);
 
 #endif

@@ -3,19 +3,24 @@
 #define ES_SERVICE_INTERNAL_H
 
 #include "net/control.h"
+#include "net/flood.h"
 #include "service/batch.h"
 #include "service/guests.h"
 #include "service/service.h"
+#include "service/turns.h"
 
 struct es_service {
     es_service_options options;
     es_service_work work;
     es_net *net;
     es_channel *control, *data;
+    es_flood_guard *control_guard, *data_guard;
+    uint64_t checked_ns; /* when the guards looked last */
     es_endpoint control_endpoint, data_endpoint;
     uint64_t started_ns;
     bool ready, draining;
     es_guests guests;
+    es_turns turns;
     es_node_stats stats;
 
     /* Control messages. */

@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16, TICK_MS = 1000, LOADING_TICK_MS = 200 };
+enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16, TICK_MS = 250 };
 
 /* The next layer's request often comes soon after a reply. */
 static const uint64_t SPIN_NS = 50000;
@@ -20,6 +20,12 @@ static size_t widest_row_bytes(const es_shape *shape)
 {
     return es_size_max(es_rows_row_bytes(ES_ROWS_Q8, shape->hidden),
                        es_rows_row_bytes(ES_ROWS_F32, shape->hidden));
+}
+
+/* More than a full queue of the largest messages, and what is on its way to it. */
+static uint64_t flood_bytes(const es_channel_limits *limits)
+{
+    return (uint64_t)(limits->queue_messages_max + 2) * (ES_FRAMES_MAX - 1) * limits->frame_bytes_max;
 }
 
 es_status es_service_open(const es_service_options *options, es_service **ret_service, es_err *err)
@@ -41,6 +47,12 @@ es_status es_service_open(const es_service_options *options, es_service **ret_se
                                  &service->control_endpoint, err);
     if (status == ES_OK)
         status = es_channel_bind(service->net, &data_at, &data, &service->data, &service->data_endpoint, err);
+    if (status == ES_OK)
+        status = es_flood_guard_create(service->net, service->control, flood_bytes(&control),
+                                       &service->control_guard, err);
+    if (status == ES_OK)
+        status =
+            es_flood_guard_create(service->net, service->data, flood_bytes(&data), &service->data_guard, err);
     if (status != ES_OK) es_service_close(&service);
     *ret_service = service;
     return status;
@@ -50,6 +62,9 @@ void es_service_close(es_service **service_at)
 {
     es_service *service = *service_at;
     if (service == NULL) return;
+    es_flood_guard_destroy(&service->control_guard);
+    es_flood_guard_destroy(&service->data_guard);
+    es_turns_clear(&service->turns);
     es_channel_close(&service->control);
     es_channel_close(&service->data);
     es_net_close(&service->net);
@@ -126,17 +141,18 @@ void es_service_send(es_service *service, es_channel *channel, es_message *reply
 
 typedef void answer_fn(es_service *service, es_message *message);
 
-/* Answers up to limit messages; *ret_some: there was one. */
-static es_status serve(es_service *service, es_channel *channel, answer_fn *answer, int limit, bool *ret_some,
-                       es_err *err)
+/* Answers up to IN_A_ROW messages; *ret_some: there was one. */
+static es_status serve(es_service *service, es_channel *channel, es_flood_guard *guard, answer_fn *answer,
+                       bool *ret_some, es_err *err)
 {
     *ret_some = false;
-    for (int i = 0; i < limit && !es_signals_stop_asked(); i++) {
+    for (int i = 0; i < IN_A_ROW && !es_signals_stop_asked(); i++) {
         es_message message;
         es_status status = es_channel_receive(channel, &message, err);
         if (status == ES_TIMEOUT) return ES_OK;
         *ret_some = true;
         if (status == ES_OK) {
+            es_flood_guard_saw(guard, &message);
             answer(service, &message);
             es_message_close(&message);
         } else if (status == ES_INVALID) {
@@ -148,13 +164,61 @@ static es_status serve(es_service *service, es_channel *channel, answer_fn *answ
     return ES_OK;
 }
 
+/* Takes in the requests that are there. */
+static es_status take_requests(es_service *service, es_err *err)
+{
+    while (!es_turns_full(&service->turns)) {
+        es_message message;
+        es_status status = es_channel_receive(service->data, &message, err);
+        if (status == ES_TIMEOUT) return ES_OK;
+        if (status == ES_OK) {
+            es_flood_guard_saw(service->data_guard, &message);
+            es_turns_put(&service->turns, &message);
+        } else if (status == ES_INVALID) {
+            service->stats.malformed++;
+        } else {
+            return status;
+        }
+    }
+    return ES_OK;
+}
+
+/* Computes up to limit requests, in turns; *ret_some: there was one. */
+static es_status compute_in_turns(es_service *service, int limit, bool *ret_some, es_err *err)
+{
+    *ret_some = false;
+    for (int i = 0; i < limit && !es_signals_stop_asked(); i++) {
+        es_message message;
+        es_status status = take_requests(service, err);
+        if (status != ES_OK) return status;
+        if (!es_turns_take(&service->turns, &message)) return ES_OK;
+        *ret_some = true;
+        uint64_t start_ns = es_clock_now_ns();
+        es_service_answer_data(service, &message);
+        es_message_close(&message);
+        es_turns_charge(&service->turns, es_clock_now_ns() - start_ns);
+    }
+    return ES_OK;
+}
+
 static void sleep_for_messages(const es_service *service)
 {
     zmq_pollitem_t items[] = {{es_channel_socket(service->control), 0, ZMQ_POLLIN, 0},
                               {es_channel_socket(service->data), 0, ZMQ_POLLIN, 0},
                               {NULL, es_signals_fd(), ZMQ_POLLIN, 0},
                               {NULL, es_loader_fd(service->work.loader), ZMQ_POLLIN, 0}};
-    zmq_poll(items, 4, service->ready ? TICK_MS : LOADING_TICK_MS);
+    zmq_poll(items, 4, TICK_MS);
+}
+
+/* Who sends without end is cut off before it fills the memory. */
+static void check_floods(es_service *service, uint64_t now_ns)
+{
+    if (now_ns - service->checked_ns < (uint64_t)TICK_MS * 1000000) return;
+    service->checked_ns = now_ns;
+    size_t cut = es_flood_guard_check(service->control_guard) + es_flood_guard_check(service->data_guard);
+    service->stats.malformed += cut;
+    if (cut > 0)
+        es_log(ES_LOG_WARN, "cut off %zu peer%s that never ended a message", cut, cut == 1 ? "" : "s");
 }
 
 /* Between requests the holding may become another. */
@@ -180,11 +244,12 @@ es_status es_service_run(es_service *service, es_err *err)
         bool talked, computed = false;
         es_status status = follow_loader(service, err);
         if (status == ES_OK)
-            status = serve(service, service->control, es_service_answer_control, IN_A_ROW, &talked, err);
-        if (status == ES_OK)
-            status = serve(service, service->data, es_service_answer_data, IN_A_ROW, &computed, err);
+            status = serve(service, service->control, service->control_guard, es_service_answer_control,
+                           &talked, err);
+        if (status == ES_OK) status = compute_in_turns(service, IN_A_ROW, &computed, err);
         if (status != ES_OK) return status;
         uint64_t now_ns = es_clock_now_ns();
+        check_floods(service, now_ns);
         if (computed) awake_until_ns = now_ns + SPIN_NS;
         if (computed || talked) continue;
         if (now_ns < awake_until_ns)

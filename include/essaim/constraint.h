@@ -8,9 +8,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What answers are held to, compiled. Any thread may hold it and let go; the constraints opened from it
+ * belong to one thread at a time, all of them. It keeps what they learn, so that the next one need not. */
+typedef struct es_constraint_plan es_constraint_plan;
+
+/* Once more held by whoever calls; returns plan. */
+es_constraint_plan *es_constraint_plan_hold(es_constraint_plan *plan);
+void es_constraint_plan_release(es_constraint_plan **plan);
+
+/* Words of a mask of its constraints. */
+size_t es_constraint_plan_mask_words(const es_constraint_plan *plan);
+
 /* One sequence's place in what it may write. A constraint and its clones share what they learn about their
  * grammar: all of them belong to one thread at a time. Destroyed in any order. */
 typedef struct es_constraint es_constraint;
+
+/* A sequence at the beginning. ES_UNSUPPORTED when what it is held to turns out to be too ambiguous,
+ * ES_NO_MEMORY. */
+es_status es_constraint_open(es_constraint_plan *plan, es_constraint **ret_constraint, es_err *err);
 
 /* Words of a mask: one bit for each id of the model's vocabulary, id i being bit i % 64 of word i / 64. */
 size_t es_constraint_mask_words(const es_constraint *constraint);

@@ -71,6 +71,22 @@ typedef void es_product_fn(const es_matrix *w, size_t row_first, size_t row_coun
                            size_t col_count, const es_q8_block *const *x, size_t count, float *out,
                            size_t out_stride);
 
+/* A row whose products are added up: its blocks from w's first column on, what its outputs are weighed with,
+ * and the quantum they are counted on. */
+typedef struct es_addend {
+    const es_q8_block *x;
+    float weight;
+    int quantum;
+    int64_t *sum; /* [row_count] */
+    bool failed;  /* set when an addend passes 2^45 or is NaN: the sum is not to be used */
+} es_addend;
+
+/* rows[t].sum[i] += rint((double)y * (double)weight * 2^-quantum) for the product y of w(row_first + i, …)
+ * and row t over each chunk of ES_CHUNK_COLUMNS columns, for i below row_count <= ES_UNIT_ROWS and t below
+ * count. */
+typedef void es_product_sum_fn(const es_matrix *w, size_t row_first, size_t row_count, es_addend *rows,
+                               size_t count);
+
 /* Running state of one head's attention over tiles: start with max = -INFINITY, sum = 0, out all 0. */
 typedef struct es_attend_state {
     float max, sum;
@@ -86,6 +102,7 @@ typedef struct es_kernels {
     bool (*quantise)(const float *x, size_t n, int8_t *q, float *d);
 
     es_product_fn *product[ES_FORMAT_COUNT];
+    es_product_sum_fn *product_sum;
 
     /* The 16-lane sum of a[i] * b[i] (fma), of a[i], and the norm built on it: out = x / rms(x) * weight. out
      * may be x. */

@@ -70,6 +70,8 @@ static void values_out_of_range_are_refused_by_name(void **state)
         {"\"response_format\": {\"type\": \"json_schema\", \"json_schema\": {\"schema\": {\"not\": {}}}}",
          "response_format", "'not' is not supported"},
         {"\"model\": 3", "model", "not a string"},
+        {"\"ignore_eos\": true, \"response_format\": {\"type\": \"json_object\"}", "ignore_eos",
+         "not together"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         bool unsupported = strstr(CASES[i][2], "not supported") != NULL ||
@@ -229,7 +231,7 @@ static void a_prompt_beyond_the_context_is_told_with_both_numbers(void **state)
 {
     (void)state;
     char body[4096] = "{\"messages\": [{\"role\": \"user\", \"content\": \"";
-    for (size_t i = 0; i < 1000; i++) strcat(body, "1 ");
+    for (size_t i = 0; i < 700; i++) strcat(body, "1 ");
     strcat(body, "\"}]}");
     reply r;
     ask_api("POST", PATH, body, &r);
@@ -238,8 +240,28 @@ static void a_prompt_beyond_the_context_is_told_with_both_numbers(void **state)
     int tokens = 0;
     assert_int_equal(sscanf(text_at(r.json, "error.message"), "the prompt is too long: %d tokens", &tokens),
                      1);
-    assert_in_range(tokens, 1000, 3000);
+    assert_in_range(tokens, 768, 1536);
     drop_reply(&r);
+}
+
+/* Of one that is much too long only so much is looked at as tells so. */
+static void a_prompt_far_beyond_the_context_is_not_read_to_its_end(void **state)
+{
+    (void)state;
+    enum { MANY = 4000000 };
+    static const char *const PIECES[] = {"1 ", "xx"};
+    char *body = malloc(MANY + 256);
+    for (size_t k = 0; k < 2; k++) {
+        reply r;
+        size_t used = (size_t)sprintf(body, "{\"messages\": [{\"role\": \"user\", \"content\": \"");
+        for (size_t i = 0; i < MANY / 2; i++) memcpy(body + used + 2 * i, PIECES[k], 2);
+        strcpy(body + used + MANY, "\"}]}");
+        ask_api("POST", PATH, body, &r);
+        expect_error(&r, 400, "messages",
+                     "more than 1536 tokens; this model's maximum context length is 768");
+        drop_reply(&r);
+    }
+    free(body);
 }
 
 static void a_full_queue_and_a_draining_engine_say_when_to_come_back(void **state)
@@ -346,6 +368,7 @@ int main(void)
         cmocka_unit_test(an_answer_can_be_begun_for_the_model),
         cmocka_unit_test(words_that_look_like_layout_are_words),
         cmocka_unit_test(a_prompt_beyond_the_context_is_told_with_both_numbers),
+        cmocka_unit_test(a_prompt_far_beyond_the_context_is_not_read_to_its_end),
         cmocka_unit_test(a_full_queue_and_a_draining_engine_say_when_to_come_back),
         cmocka_unit_test(paths_and_methods_that_are_not_there_are_told),
         cmocka_unit_test(unknown_fields_are_passed_over_and_logged_once),

@@ -98,6 +98,10 @@ static void completions_have_logprobs_of_their_own_shape(void **state)
     }
     assert_string_equal(text, RAW);
     drop_reply(&r);
+    ask_api("POST", "/completions", "{\"prompt\": \"" PROMPT "\", \"max_tokens\": 2, \"logprobs\": 0}", &r);
+    assert_int_equal(json_array_size(at(r.json, "choices.0.logprobs.tokens")), 2);
+    assert_null(at(r.json, "choices.0.logprobs.top_logprobs"));
+    drop_reply(&r);
 }
 
 static void what_completions_cannot_do_is_told(void **state)

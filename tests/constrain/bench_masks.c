@@ -1,7 +1,7 @@
 /* How long masks take with the real tokenizer, computed anew and remembered: prints JSON. The time is the
  * thread's own, since other programs may run beside. Fails when a mask takes longer than the step of a model
  * may. */
-#include "constrain/constrain.h"
+#include "constraint_of.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static double measure(const es_tokenizer *tokenizer, const es_token_trie *trie, 
     json_t *schema = json_loads(p->schema, 0, NULL);
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
     es_constraint *c;
-    if (es_constrain_create(trie, &request, ES_TOKEN_NONE, &c, &err) != ES_OK) stop(p->name, &err);
+    if (constraint_of(trie, &request, ES_TOKEN_NONE, &c, &err) != ES_OK) stop(p->name, &err);
     json_decref(schema);
     es_token_list ids = {0};
     for (size_t i = 0; p->written[i] != '\0'; i++) { /* a character a token */

@@ -4,7 +4,7 @@
 #include "../text/text_fixture.h"
 #include "base/clock.h"
 #include "constrain/automaton.h"
-#include "constrain/constrain.h"
+#include "constraint_of.h"
 #include "text/buffer.h"
 
 #include <stdio.h>
@@ -21,7 +21,7 @@ static es_status make(const es_token_trie *t, const char *json, es_constraint **
     json_t *schema = json_loads(json, JSON_DECODE_ANY, NULL);
     assert_non_null(schema);
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
-    es_status status = es_constrain_create(t, &request, ES_TOKEN_NONE, ret, err);
+    es_status status = constraint_of(t, &request, ES_TOKEN_NONE, ret, err);
     json_decref(schema);
     return status;
 }
@@ -143,6 +143,34 @@ static void clones_go_their_own_ways(void **state)
 }
 
 /* More states than are kept: each character has its own, since they are counted. */
+static void a_plan_opens_at_the_beginning_again_and_again(void **state)
+{
+    (void)state;
+    es_err err;
+    es_constraint_plan *plan, *held;
+    es_constraint *first, *second, *third;
+    json_t *schema = json_loads("{\"enum\": [\"ab\"]}", 0, NULL);
+    const es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
+    assert_int_equal(es_constrain_compile(byte_trie, &request, ES_TOKEN_NONE, &plan, &err), ES_OK);
+    json_decref(schema);
+    assert_int_equal(es_constraint_open(plan, &first, &err), ES_OK);
+    assert_int_equal(es_constraint_plan_mask_words(plan), es_constraint_mask_words(first));
+    write_bytes(first, "\"a");
+    assert_int_equal(es_constraint_open(plan, &second, &err), ES_OK);
+    assert_true(allows(second, '"') && !allows(second, 'b'));
+    held = es_constraint_plan_hold(plan);
+    es_constraint_plan_release(&plan);
+    assert_null(plan);
+    assert_int_equal(es_constraint_open(held, &third, &err), ES_OK);
+    es_constraint_plan_release(&held);
+    write_bytes(third, "\"ab\"");
+    assert_true(es_constraint_is_complete(third));
+    es_constraint_destroy(&third);
+    assert_true(allows(first, 'b'));
+    es_constraint_destroy(&first);
+    es_constraint_destroy(&second);
+}
+
 static void what_is_forgotten_does_not_show(void **state)
 {
     (void)state;
@@ -341,6 +369,7 @@ int main(void)
         cmocka_unit_test(characters_may_be_cut_but_not_broken),
         cmocka_unit_test(control_tokens_are_never_text),
         cmocka_unit_test(clones_go_their_own_ways),
+        cmocka_unit_test(a_plan_opens_at_the_beginning_again_and_again),
         cmocka_unit_test(what_is_forgotten_does_not_show),
         cmocka_unit_test(nesting_ends_where_it_can_still_be_closed),
         cmocka_unit_test(schemas_made_to_hurt_are_refused_in_time),

@@ -4,7 +4,7 @@
 
 #include "../text/text_fixture.h"
 #include "base/file.h"
-#include "constrain/constrain.h"
+#include "constraint_of.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -73,7 +73,7 @@ static size_t check_case(const char *name)
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
     es_constraint *constraint;
     es_err err = {0};
-    es_status status = es_constrain_create(trie, &request, ES_TOKEN_NONE, &constraint, &err);
+    es_status status = constraint_of(trie, &request, ES_TOKEN_NONE, &constraint, &err);
     json_decref(schema);
     size_t wrong = 0;
     if (expected != NULL) {
@@ -118,7 +118,7 @@ static void white_space_has_bounds(void **state)
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
     es_constraint *c;
     es_err err = {0};
-    if (es_constrain_create(trie, &request, ES_TOKEN_NONE, &c, &err) != ES_OK) fail_msg("%s", err.text);
+    if (constraint_of(trie, &request, ES_TOKEN_NONE, &c, &err) != ES_OK) fail_msg("%s", err.text);
     assert_true(is_accepted(c, "{\n  \"a\": [\n    1,\n    2\n  ]\n}"));
     assert_true(is_accepted(c, "\n\n{\n\t\"a\":[\n\t\t1 ]\n}"));
     assert_false(is_accepted(c, "\n\n\n{}"));

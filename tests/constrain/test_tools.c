@@ -2,8 +2,8 @@
 #include "with_cmocka.h"
 
 #include "../text/text_fixture.h"
-#include "constrain/constrain.h"
 #include "constrain/tool_parser.h"
+#include "constraint_of.h"
 #include "text/chat_tokens.h"
 
 #include <stdio.h>
@@ -43,7 +43,7 @@ static bool may_answer(const char *body, const char *text, uint32_t begin_after)
     es_token_list ids = {0};
     es_err err = {0};
     if (es_constrain_read(json, &request, &err) != ES_OK) fail_msg("%s", err.text);
-    if (es_constrain_create(trie, &request, begin_after, &c, &err) != ES_OK) fail_msg("%s", err.text);
+    if (constraint_of(trie, &request, begin_after, &c, &err) != ES_OK) fail_msg("%s", err.text);
     json_decref(json);
     uint64_t *mask = calloc(es_constraint_mask_words(c), sizeof *mask);
     assert_non_null(mask);
@@ -158,7 +158,7 @@ static void requests_that_make_no_sense_are_named(void **state)
         es_constraint *c = NULL;
         es_err err = {0};
         es_status status = es_constrain_read(body, &request, &err);
-        if (status == ES_OK) status = es_constrain_create(trie, &request, ES_TOKEN_NONE, &c, &err);
+        if (status == ES_OK) status = constraint_of(trie, &request, ES_TOKEN_NONE, &c, &err);
         assert_int_not_equal(status, ES_OK);
         assert_string_equal(err.text, CASES[i][1]);
         json_decref(body);

@@ -1,7 +1,7 @@
 /* Writes random values as masks allow them, with the real tokenizer: one line of JSON for each, to be judged
  * by check_walks.py. Prints the time that masks took as its last line. */
 #include "base/file.h"
-#include "constrain/constrain.h"
+#include "constraint_of.h"
 #include "text/buffer.h"
 
 #include <dirent.h>
@@ -117,7 +117,7 @@ static void walk_schema(const es_token_trie *trie, const char *corpus, const cha
     json_t *schema = json_loadb(json, bytes, JSON_DECODE_ANY, NULL);
     es_constrain_request request = {.form = ES_ANSWER_JSON_SCHEMA, .schema = schema};
     es_constraint *first, *c;
-    if (es_constrain_create(trie, &request, ES_TOKEN_NONE, &first, &err) != ES_OK) stop(name, &err);
+    if (constraint_of(trie, &request, ES_TOKEN_NONE, &first, &err) != ES_OK) stop(name, &err);
     for (size_t i = 0; i < walks; i++) {
         es_buffer out = {0};
         if (es_constraint_clone(first, &c, &err) != ES_OK) stop(name, &err);

@@ -39,14 +39,14 @@ static void read_word(const char *line, const char *key, char out[ES_ENDPOINT_TE
     snprintf(out, ES_ENDPOINT_TEXT_MAX, "%.*s", (int)strcspn(at, " "), at);
 }
 
-void nodes_add(nodes *n, const char *part, const char *const *more)
+/* Starts a node as number at; listen: where. */
+static void start_node(nodes *n, size_t at, const char *listen, const char *part, const char *const *more)
 {
-    assert_true(n->count < NODES_MAX);
-    size_t at = n->count, args = 0;
+    size_t args = 0;
     char name[16];
     snprintf(name, sizeof name, "n%zu", at + 1);
     const char *argv[ARGS_MAX] = {node_program(), "--model", tiny_r1(), "--part",    part, "--listen",
-                                  "127.0.0.1:0",  "--name",  name,      "--threads", "1",  NULL};
+                                  listen,         "--name",  name,      "--threads", "1",  NULL};
     while (argv[args] != NULL) args++;
     for (; more != NULL && *more != NULL; more++) argv[args++] = *more;
     es_process_options options = {.argv = argv, .ready = true};
@@ -55,9 +55,24 @@ void nodes_add(nodes *n, const char *part, const char *const *more)
     MUST(es_process_wait_ready(n->process[at], es_clock_now_ns() + 60000000000u, -1, line, &must_err));
     read_word(line, "control=", n->control[at]);
     read_word(line, "data=", n->data[at]);
+}
+
+void nodes_add(nodes *n, const char *part, const char *const *more)
+{
+    assert_true(n->count < NODES_MAX);
+    size_t at = n->count;
+    start_node(n, at, "127.0.0.1:0", part, more);
     memcpy(n->listed[at], n->control[at], sizeof n->control[at]);
     n->list[at] = n->listed[at];
     n->count++;
+}
+
+void nodes_restart(nodes *n, size_t at, const char *part)
+{
+    char listen[ES_ENDPOINT_TEXT_MAX];
+    snprintf(listen, sizeof listen, "%s", n->control[at] + strlen("tcp://"));
+    es_process_stop(&n->process[at], 0);
+    start_node(n, at, listen, part, NULL);
 }
 
 void nodes_start(nodes *n, size_t count)

@@ -1,36 +1,66 @@
 /* Nodes that die, stall or lie: real processes that are stopped and killed, and a false node whose every
- * reply is scripted. */
-#include "dispatch/fixture.h"
+ * reply is scripted. With a copy elsewhere nothing shows; without, the call waits, and then says what is
+ * missing. */
+#include "dispatch/false_node.h"
 
 #include "base/clock.h"
-#include "net/control.h"
-#include "net/crc32c.h"
-#include "net/sums.h"
+#include "base/log.h"
+#include "experts/local_backend.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { QUEUE = 16, POLL_MS = 20 };
-static const uint64_t QUICK_NS = 5000000000u;
+enum { POLL_MS = 20 };
+static const uint64_t MS = 1000000, QUICK_NS = 5000000000u;
 
 static void assert_says(es_err err, const char *what)
 {
     if (strstr(err.text, what) == NULL) fail_msg("\"%s\" does not say \"%s\"", err.text, what);
 }
 
-static void a_node_killed_in_the_middle_is_named_at_once(void **state)
+static void send_signal(const nodes *n, size_t node, int number)
+{
+    assert_int_equal(kill(es_process_id(n->process[node]), number), 0);
+}
+
+/* One call, without asking what came of it. */
+static es_status call(es_swarm *swarm, const reference *r, size_t layer, const batch *b, es_err *err)
+{
+    es_expert_backend *backend = es_swarm_backend(swarm);
+    int64_t *sum = calloc(b->rows.count * r->model->shape.hidden, sizeof *sum);
+    es_status status = backend->start(backend, layer, &b->batch, err);
+    if (status == ES_OK) status = backend->finish(backend, sum, err);
+    free(sum);
+    return status;
+}
+
+/* Tends the swarm until node is in this state. */
+static void wait_for_state(es_swarm *swarm, size_t node, es_swarm_node_state wanted)
+{
+    uint64_t deadline_ns = es_clock_now_ns() + 4 * QUICK_NS;
+    for (;;) {
+        uint32_t again_ms = es_swarm_tend(swarm);
+        if (es_swarm_node(swarm, node).state == wanted) return;
+        assert_true(es_clock_now_ns() < deadline_ns);
+        zmq_poll(NULL, 0, (long)again_ms / 4);
+    }
+}
+
+static void a_node_killed_in_the_middle_is_named_and_may_come_back(void **state)
 {
     const reference *r = *state;
     nodes n = {.count = 0};
     nodes_start(&n, 3);
     es_swarm_options options = swarm_options(r, &n);
+    options.wait_ms = 700;
     es_swarm *swarm = swarm_open(&options);
     es_expert_backend *backend = es_swarm_backend(swarm);
     batch b;
@@ -38,48 +68,189 @@ static void a_node_killed_in_the_middle_is_named_at_once(void **state)
     assert_swarm_equals(swarm, r, 1, &b);
     int64_t *sum = calloc(7 * r->model->shape.hidden, sizeof *sum);
     es_err err = {.text = ""};
-    assert_int_equal(kill(es_process_id(n.process[1]), SIGSTOP),
-                     0); /* so that it cannot answer before it dies */
+    send_signal(&n, 1, SIGSTOP); /* so that it cannot answer before it dies */
     assert_int_equal(backend->start(backend, 2, &b.batch, &err), ES_OK);
-    assert_int_equal(kill(es_process_id(n.process[1]), SIGKILL), 0);
+    send_signal(&n, 1, SIGKILL);
     uint64_t start_ns = es_clock_now_ns();
     assert_int_equal(backend->finish(backend, sum, &err), ES_UNAVAILABLE);
-    assert_true(es_clock_now_ns() - start_ns < QUICK_NS);
-    assert_says(err, "layer 2: node n2 (");
+    uint64_t took_ns = es_clock_now_ns() - start_ns;
+    assert_true(took_ns > 600 * MS && took_ns < QUICK_NS);
+    assert_says(err, "layer 2: expert ");
+    assert_says(err, ": node n2 (");
     assert_says(err, n.control[1]);
-    assert_says(err, "connection lost while ");
+    assert_says(err, "connection lost");
     assert_int_equal(es_swarm_node(swarm, 1).state, ES_SWARM_NODE_LOST);
     assert_int_equal(es_swarm_node(swarm, 0).state, ES_SWARM_NODE_UP);
 
-    assert_int_equal(backend->start(backend, 3, &b.batch, &err), ES_UNAVAILABLE);
-    assert_says(err, "layer 3: node n2 (");
-    assert_says(err, "was lost earlier");
+    start_ns = es_clock_now_ns(); /* it has been gone for long enough: no more waiting */
+    assert_int_equal(call(swarm, r, 3, &b, &err), ES_UNAVAILABLE);
+    assert_true(es_clock_now_ns() - start_ns < 400 * MS);
+    assert_says(err, "layer 3: expert ");
+
+    nodes_restart(&n, 1, "2/3");
+    wait_for_state(swarm, 1, ES_SWARM_NODE_UP);
+    assert_swarm_equals(swarm, r, 2, &b);
     free(sum);
     batch_free(&b);
     es_swarm_destroy(&swarm);
     nodes_stop(&n);
 }
 
-static void a_node_that_stops_beating_is_lost(void **state)
+typedef struct waker {
+    nodes *n;
+    size_t node;
+    unsigned after_ms;
+} waker;
+
+static void *wake_main(void *arg)
+{
+    waker *w = arg;
+    usleep(w->after_ms * 1000);
+    kill(es_process_id(w->n->process[w->node]), SIGCONT);
+    return NULL;
+}
+
+static void a_call_waits_for_a_node_that_stands_still(void **state)
 {
     const reference *r = *state;
     nodes n = {.count = 0};
-    nodes_start(&n, 1);
+    nodes_start(&n, 2);
     es_swarm_options options = swarm_options(r, &n);
     es_swarm *swarm = swarm_open(&options);
-    es_expert_backend *backend = es_swarm_backend(swarm);
     batch b;
-    batch_fill(&b, r, ES_ROWS_Q8, 1, 1);
-    int64_t *sum = calloc(r->model->shape.hidden, sizeof *sum);
-    es_err err = {.text = ""};
-    assert_int_equal(kill(es_process_id(n.process[0]), SIGSTOP), 0);
+    batch_fill(&b, r, ES_ROWS_Q8, 7, 1);
+    assert_swarm_equals(swarm, r, 1, &b);
+    send_signal(&n, 0, SIGSTOP);
+    pthread_t thread;
+    waker w = {&n, 0, 2500};
+    assert_int_equal(pthread_create(&thread, NULL, wake_main, &w), 0);
     uint64_t start_ns = es_clock_now_ns();
-    es_status status = backend->start(backend, 1, &b.batch, &err);
-    if (status == ES_OK) status = backend->finish(backend, sum, &err);
-    assert_int_equal(status, ES_UNAVAILABLE);
+    assert_swarm_equals(swarm, r, 1, &b);
+    assert_true(es_clock_now_ns() - start_ns > 2000 * MS);
+    pthread_join(thread, NULL);
+    assert_int_equal(es_swarm_node(swarm, 0).lost, 1); /* it missed its heartbeats */
+    assert_swarm_equals(swarm, r, 2, &b);
+    batch_free(&b);
+    es_swarm_destroy(&swarm);
+    nodes_stop(&n);
+}
+
+/* Two nodes that hold everything each. */
+static es_swarm *open_copies(const reference *r, nodes *n)
+{
+    nodes_add(n, "1/1", NULL);
+    nodes_add(n, "1/1", NULL);
+    es_swarm_options options = swarm_options(r, n);
+    return swarm_open(&options);
+}
+
+static void make_history(es_swarm *swarm, const reference *r, const batch *b)
+{
+    for (size_t i = 0; i < 60; i++) assert_swarm_equals(swarm, r, FIRST_MOE_LAYER + i % 3, b);
+}
+
+static void a_copy_takes_over_from_a_node_that_is_killed(void **state)
+{
+    const reference *r = *state;
+    nodes n = {.count = 0};
+    es_swarm *swarm = open_copies(r, &n);
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 16, 1);
+    make_history(swarm, r, &b);
+    send_signal(&n, 1, SIGKILL);
+    uint64_t start_ns = es_clock_now_ns();
+    for (size_t i = 0; i < 30; i++) assert_swarm_equals(swarm, r, FIRST_MOE_LAYER + i % 3, &b);
     assert_true(es_clock_now_ns() - start_ns < QUICK_NS);
-    assert_int_equal(kill(es_process_id(n.process[0]), SIGCONT), 0);
-    free(sum);
+    wait_for_state(swarm, 1, ES_SWARM_NODE_LOST);
+    nodes_restart(&n, 1, "1/1");
+    wait_for_state(swarm, 1, ES_SWARM_NODE_UP);
+    uint64_t before = es_swarm_node(swarm, 1).calls;
+    start_ns = es_clock_now_ns();
+    while (es_swarm_node(swarm, 1).calls ==
+           before) { /* the quicker of the two is preferred: it may take a moment */
+        make_history(swarm, r, &b);
+        assert_true(es_clock_now_ns() - start_ns < 4 * QUICK_NS);
+    }
+    batch_free(&b);
+    es_swarm_destroy(&swarm);
+    nodes_stop(&n);
+}
+
+static void a_copy_takes_over_from_a_node_that_stands_still(void **state)
+{
+    const reference *r = *state;
+    nodes n = {.count = 0};
+    es_swarm *swarm = open_copies(r, &n);
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 16, 2);
+    make_history(swarm, r, &b);
+    send_signal(&n, 0, SIGSTOP);
+    uint64_t start_ns = es_clock_now_ns();
+    while (es_swarm_node(swarm, 0).state != ES_SWARM_NODE_LOST) {
+        assert_swarm_equals(swarm, r, 1, &b);
+        assert_true(es_clock_now_ns() - start_ns < QUICK_NS);
+    }
+    send_signal(&n, 0, SIGCONT);
+    wait_for_state(swarm, 0, ES_SWARM_NODE_UP);
+    make_history(swarm, r, &b);
+    batch_free(&b);
+    es_swarm_destroy(&swarm);
+    nodes_stop(&n);
+}
+
+static void what_nobody_holds_any_more_is_computed_here_if_allowed(void **state)
+{
+    const reference *r = *state;
+    nodes n = {.count = 0};
+    nodes_start(&n, 2);
+    es_expert_engine_options engine = {.kernels = r->kernels,
+                                       .pool = r->pool,
+                                       .row_format = ES_ROWS_Q8,
+                                       .hidden = r->model->shape.hidden,
+                                       .rows_max = BATCH_ROWS_MAX};
+    es_err err;
+    es_expert_backend *local;
+    assert_int_equal(es_local_backend_create(r->model, &engine, &local, &err), ES_OK);
+    es_swarm_options options = swarm_options(r, &n);
+    options.local = local;
+    es_swarm *swarm = swarm_open(&options);
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 16, 3);
+    assert_swarm_equals(swarm, r, 1, &b);
+    send_signal(&n, 1, SIGKILL);
+    for (size_t i = 0; i < 6; i++) assert_swarm_equals(swarm, r, FIRST_MOE_LAYER + i % 3, &b);
+    batch_free(&b);
+    es_swarm_destroy(&swarm);
+    local->destroy(&local);
+    nodes_stop(&n);
+}
+
+static void nodes_come_and_go_while_it_runs(void **state)
+{
+    const reference *r = *state;
+    nodes n = {.count = 0};
+    nodes_add(&n, "1/2", NULL);
+    nodes_add(&n, "2/2", NULL);
+    es_swarm_options options = swarm_options(r, &n);
+    es_swarm *swarm = swarm_open(&options);
+    batch b;
+    es_err err;
+    batch_fill(&b, r, ES_ROWS_Q8, 16, 4);
+    assert_swarm_equals(swarm, r, 1, &b);
+    nodes_add(&n, "1/1", NULL);
+    assert_int_equal(es_swarm_set_nodes(swarm, n.list, 3, 1, &err), ES_OK);
+    wait_for_state(swarm, 0, ES_SWARM_NODE_UP);
+    assert_int_equal(es_swarm_node_count(swarm), 3);
+    wait_for_state(swarm, 2, ES_SWARM_NODE_UP);
+    make_history(swarm, r, &b);
+    assert_int_equal(es_swarm_set_nodes(swarm, n.list + 2, 1, 2, &err), ES_OK);
+    make_history(swarm, r, &b);
+    assert_int_equal(es_swarm_node_count(swarm), 1);
+    assert_string_equal(es_swarm_node(swarm, 0).endpoint, n.control[2]);
+    const char *bad[] = {"nowhere"};
+    assert_int_equal(es_swarm_set_nodes(swarm, bad, 1, 3, &err), ES_INVALID);
+    assert_int_equal(es_swarm_set_nodes(swarm, bad, 0, 3, &err), ES_INVALID);
+    make_history(swarm, r, &b);
     batch_free(&b);
     es_swarm_destroy(&swarm);
     nodes_stop(&n);
@@ -90,7 +261,7 @@ static void a_node_ends_well_when_asked_to(void **state)
     (void)state;
     nodes n = {.count = 0};
     nodes_start(&n, 1);
-    assert_int_equal(kill(es_process_id(n.process[0]), SIGTERM), 0);
+    send_signal(&n, 0, SIGTERM);
     es_err err = {.text = ""};
     uint64_t deadline_ns = es_clock_now_ns() + QUICK_NS;
     while (es_process_check(n.process[0], &err) == ES_OK && es_clock_now_ns() < deadline_ns)
@@ -99,189 +270,17 @@ static void a_node_ends_well_when_asked_to(void **state)
     nodes_stop(&n);
 }
 
-/* What the false node does with a request. */
-typedef enum lie {
-    LIE_NONE,
-    LIE_STALE, /* replies of other steps, layers, attempts and coordinators first, and the right one twice */
-    LIE_SILENCE,
-    LIE_ERROR,
-    LIE_HEADER, /* bytes that are no header */
-    LIE_CHECKSUM,
-    LIE_SHORT, /* a payload that lacks a byte */
-    LIE_ROWS,  /* one row too many */
-    LIE_HUGE,  /* a sum beyond the limit */
-    LIE_ONE_FRAME,
-    LIE_FLOOD, /* replies of another step without end */
-} lie;
-
-typedef struct false_node {
-    pthread_t thread;
-    atomic_bool stop;
-    atomic_int lie;
-    es_net *net;
-    es_channel *control, *data;
-    es_endpoint control_at, data_at;
-    const reference *r;
-    es_wire_memory *wire;
-    es_control_memory *memory;
-    uint8_t frame[ES_CONTROL_FRAME_MAX];
-} false_node;
-
-static void answer_hello(false_node *f, es_message *asked)
-{
-    es_control_request request;
-    es_err err = {.text = ""};
-    assert_int_equal(es_control_request_unpack(f->memory, es_message_data(asked, 1),
-                                               es_message_bytes(asked, 1), &request, &err),
-                     ES_OK);
-    static const es_units ALL[] = {{1, 0, 32, 0, 1}, {2, 0, 32, 0, 1}, {3, 0, 32, 0, 1}};
-    es_control_reply reply = {.text = "", .request = request.request, .kind = ES_CONTROL_HELLO};
-    reply.hello = (es_hello_reply){.name = "false",
-                                   .data_port = f->data_at.port,
-                                   .units = ALL,
-                                   .unit_count = 3,
-                                   .threads = 1,
-                                   .rows_max = 512,
-                                   .row_formats = {true, true}};
-    memcpy(reply.hello.fingerprint, f->r->model->fingerprint, ES_FINGERPRINT_BYTES);
-    size_t bytes;
-    es_message out = {.count = 0};
-    assert_int_equal(es_control_reply_pack(f->memory, &reply, f->frame, &bytes, &err), ES_OK);
-    es_message_add(&out, es_message_data(asked, 0), es_message_bytes(asked, 0));
-    es_message_add(&out, f->frame, bytes);
-    es_channel_send(f->control, &out, &err);
-}
-
-/* As fast as the socket takes them. */
-static void flood(false_node *f, es_message *asked, es_wire_ids ids)
-{
-    ids.step--;
-    es_wire_reply reply = {.ids = ids, .status = ES_TIMEOUT, .text = "late"};
-    size_t bytes = es_wire_reply_pack(&reply, f->frame, sizeof f->frame);
-    while (!atomic_load(&f->stop)) {
-        es_message out = {.count = 0};
-        es_message_add(&out, es_message_data(asked, 0), es_message_bytes(asked, 0));
-        es_message_add(&out, f->frame, bytes);
-        es_message_add(&out, NULL, 0);
-        es_channel_send(f->data, &out, NULL);
-    }
-}
-
-/* Every sum is value. */
-static void send_sums(false_node *f, es_message *asked, const es_wire_request *request, es_wire_ids ids,
-                      int64_t value)
-{
-    lie told = (lie)atomic_load(&f->lie);
-    size_t rows = request->rows + (told == LIE_ROWS), count = rows * request->cols, width = 8;
-    int64_t *sum = calloc(count, sizeof *sum);
-    uint8_t *payload = calloc(count, width);
-    for (size_t i = 0; i < count; i++) sum[i] = told == LIE_HUGE ? INT64_MIN : value;
-    es_sums_pack(sum, count, width, payload);
-    es_wire_reply reply = {.ids = ids,
-                           .text = "",
-                           .rows = rows,
-                           .cols = request->cols,
-                           .width = width,
-                           .payload_crc32c = es_crc32c(payload, count * width)};
-    if (told == LIE_CHECKSUM) reply.payload_crc32c ^= 1;
-    if (told == LIE_ERROR) reply.status = ES_NUMERIC, reply.text = "layer 1: expert 3: value out of range";
-    es_message out = {.count = 0};
-    es_message_add(&out, es_message_data(asked, 0), es_message_bytes(asked, 0));
-    size_t bytes = es_wire_reply_pack(&reply, f->frame, sizeof f->frame);
-    if (told == LIE_HEADER) memset(f->frame, 0xff, bytes);
-    es_message_add(&out, f->frame, bytes);
-    if (told != LIE_ONE_FRAME) es_message_add(&out, payload, count * width - (told == LIE_SHORT));
-    es_channel_send(f->data, &out, NULL);
-    free(sum);
-    free(payload);
-}
-
-static void answer_data(false_node *f, es_message *asked)
-{
-    es_wire_request request;
-    es_err err = {.text = ""};
-    assert_int_equal(es_wire_request_unpack(f->wire, es_message_data(asked, 1), es_message_bytes(asked, 1),
-                                            &request, &err),
-                     ES_OK);
-    es_wire_ids ids = request.ids;
-    if (atomic_load(&f->lie) == LIE_SILENCE) return;
-    if (atomic_load(&f->lie) == LIE_FLOOD) {
-        flood(f, asked, ids);
-        return;
-    }
-    if (atomic_load(&f->lie) == LIE_STALE) {
-        es_wire_ids stale[4] = {ids, ids, ids, ids};
-        stale[0].step--;
-        stale[1].layer++;
-        stale[2].attempt++;
-        stale[3].coordinator++;
-        for (size_t i = 0; i < 4; i++) send_sums(f, asked, &request, stale[i], 1000000);
-        send_sums(f, asked, &request, ids, 7);
-    }
-    send_sums(f, asked, &request, ids, 7);
-}
-
-static void *false_main(void *arg)
-{
-    false_node *f = arg;
-    while (!atomic_load(&f->stop)) {
-        zmq_pollitem_t items[] = {{es_channel_socket(f->control), 0, ZMQ_POLLIN, 0},
-                                  {es_channel_socket(f->data), 0, ZMQ_POLLIN, 0}};
-        zmq_poll(items, 2, POLL_MS);
-        es_message message;
-        while (es_channel_receive(f->control, &message, NULL) == ES_OK) {
-            answer_hello(f, &message);
-            es_message_close(&message);
-        }
-        while (es_channel_receive(f->data, &message, NULL) == ES_OK) {
-            answer_data(f, &message);
-            es_message_close(&message);
-        }
-    }
-    es_channel_close(&f->control);
-    es_channel_close(&f->data);
-    return NULL;
-}
-
-static false_node *false_start(const reference *r, lie told)
-{
-    false_node *f = calloc(1, sizeof *f);
-    es_err err = {.text = ""};
-    es_net_options net = {NULL, NULL};
-    es_channel_limits limits = {1 << 24, QUEUE};
-    es_endpoint any;
-    f->r = r;
-    atomic_store(&f->lie, (int)told);
-    assert_int_equal(es_endpoint_parse_bind("127.0.0.1:0", &any, &err), ES_OK);
-    assert_int_equal(es_net_open(&net, &f->net, &err), ES_OK);
-    assert_int_equal(es_channel_bind(f->net, &any, &limits, &f->control, &f->control_at, &err), ES_OK);
-    assert_int_equal(es_channel_bind(f->net, &any, &limits, &f->data, &f->data_at, &err), ES_OK);
-    assert_int_equal(es_wire_memory_create(&f->wire, &err), ES_OK);
-    assert_int_equal(es_control_memory_create(&f->memory, &err), ES_OK);
-    assert_int_equal(pthread_create(&f->thread, NULL, false_main, f), 0);
-    return f;
-}
-
-static void false_stop(false_node *f)
-{
-    atomic_store(&f->stop, true);
-    pthread_join(f->thread, NULL);
-    es_net_close(&f->net);
-    es_wire_memory_destroy(&f->wire);
-    es_control_memory_destroy(&f->memory);
-    free(f);
-}
-
-static es_swarm *open_false(const reference *r, const false_node *f)
+static es_swarm *open_false(const reference *r, const false_node *f, const nodes *beside)
 {
     char where[ES_ENDPOINT_TEXT_MAX];
-    es_endpoint_format(&f->control_at, where);
-    const char *list[] = {where};
+    false_where(f, where);
+    const char *list[] = {where, beside != NULL ? beside->list[0] : NULL};
     nodes none = {.count = 0};
     es_swarm_options options = swarm_options(r, &none);
     options.nodes = list;
-    options.node_count = 1;
-    options.deadline_ms = 400;
+    options.node_count = beside != NULL ? 2 : 1;
+    options.deadline_ms = beside != NULL ? 0 : 400;
+    options.wait_ms = 500;
     return swarm_open(&options);
 }
 
@@ -289,7 +288,7 @@ static void late_and_repeated_replies_are_dropped(void **state)
 {
     const reference *r = *state;
     false_node *f = false_start(r, LIE_STALE);
-    es_swarm *swarm = open_false(r, f);
+    es_swarm *swarm = open_false(r, f, NULL);
     es_expert_backend *backend = es_swarm_backend(swarm);
     size_t count = 3 * r->model->shape.hidden;
     int64_t *sum = calloc(count, sizeof *sum);
@@ -308,40 +307,83 @@ static void late_and_repeated_replies_are_dropped(void **state)
     false_stop(f);
 }
 
-static void lies_are_told_with_layer_and_node(void **state)
+/* What a node that lies is found out by, and what the error says when there is no other. */
+static const struct {
+    lie lie;
+    es_status status;
+    const char *text;
+} LIES[] = {
+    {LIE_SILENCE, ES_TIMEOUT, "did not answer within 400 ms"},
+    {LIE_HEADER, ES_CORRUPT, "that are no header"},
+    {LIE_CHECKSUM, ES_CORRUPT, "payload: checksum"},
+    {LIE_SHORT, ES_CORRUPT, "payload: "},
+    {LIE_ROWS, ES_CORRUPT, "reply of 4 rows"},
+    {LIE_HUGE, ES_CORRUPT, "beyond 2^52"},
+    {LIE_ONE_FRAME, ES_CORRUPT, "reply of 1 frames"},
+    {LIE_FLOOD, ES_TIMEOUT, "did not answer within 400 ms"},
+};
+enum { LIE_CASES = sizeof LIES / sizeof LIES[0] };
+
+static void lies_are_told_with_layer_expert_and_node(void **state)
 {
-    static const struct {
-        lie lie;
-        es_status status;
-        const char *text;
-    } CASES[] = {
-        {LIE_SILENCE, ES_TIMEOUT, "did not answer within 400 ms"},
-        {LIE_ERROR, ES_NUMERIC, "layer 1: expert 3: value out of range"},
-        {LIE_HEADER, ES_CORRUPT, "that are no header"},
-        {LIE_CHECKSUM, ES_CORRUPT, "payload: checksum"},
-        {LIE_SHORT, ES_CORRUPT, "payload: "},
-        {LIE_ROWS, ES_CORRUPT, "reply of 4 rows"},
-        {LIE_HUGE, ES_CORRUPT, "beyond 2^52"},
-        {LIE_ONE_FRAME, ES_CORRUPT, "reply of 1 frames"},
-        {LIE_FLOOD, ES_TIMEOUT, "did not answer within 400 ms"},
-    };
     const reference *r = *state;
     batch b;
     batch_fill(&b, r, ES_ROWS_Q8, 3, 1);
-    int64_t *sum = calloc(3 * r->model->shape.hidden, sizeof *sum);
-    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        false_node *f = false_start(r, CASES[i].lie);
-        es_swarm *swarm = open_false(r, f);
-        es_expert_backend *backend = es_swarm_backend(swarm);
+    for (size_t i = 0; i < LIE_CASES; i++) {
+        false_node *f = false_start(r, LIES[i].lie);
+        es_swarm *swarm = open_false(r, f, NULL);
         es_err err = {.text = ""};
-        assert_int_equal(backend->start(backend, 1, &b.batch, &err), ES_OK);
-        assert_int_equal(backend->finish(backend, sum, &err), CASES[i].status);
-        assert_says(err, "layer 1: node false (tcp://127.0.0.1:");
-        assert_says(err, CASES[i].text);
+        es_status status = call(swarm, r, 1, &b, &err);
+        if (status != LIES[i].status) fail_msg("case %zu: status %d: %s", i, (int)status, err.text);
+        assert_says(err, "layer 1: expert ");
+        assert_says(err, ": node false (tcp://127.0.0.1:");
+        assert_says(err, LIES[i].text);
         es_swarm_destroy(&swarm);
         false_stop(f);
     }
-    free(sum);
+    batch_free(&b);
+}
+
+static void what_no_node_can_compute_fails_at_once(void **state)
+{
+    const reference *r = *state;
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 3, 1);
+    false_node *f = false_start(r, LIE_ERROR);
+    es_swarm *swarm = open_false(r, f, NULL);
+    es_err err = {.text = ""};
+    assert_int_equal(call(swarm, r, 1, &b, &err), ES_NUMERIC);
+    assert_says(err, "layer 1: node false (tcp://127.0.0.1:");
+    assert_says(err, "expert 3: value out of range");
+    false_tell(f, LIE_NONE);
+    assert_int_equal(call(swarm, r, 1, &b, &err), ES_OK);
+    es_swarm_destroy(&swarm);
+    false_stop(f);
+    batch_free(&b);
+}
+
+/* One that says nothing is the worker that hangs while its I/O thread beats. */
+static void a_copy_takes_over_from_a_node_that_lies(void **state)
+{
+    const reference *r = *state;
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 16, 1);
+    nodes n = {.count = 0};
+    nodes_add(&n, "1/1", NULL);
+    for (size_t i = 0; i < LIE_CASES; i++) {
+        false_node *f = false_start(r, LIES[i].lie);
+        es_swarm *swarm = open_false(r, f, &n);
+        uint64_t start_ns = es_clock_now_ns();
+        for (size_t layer = FIRST_MOE_LAYER; layer < LAYERS; layer++)
+            assert_swarm_equals(swarm, r, layer, &b);
+        while (es_swarm_node(swarm, 0).state == ES_SWARM_NODE_UP) {
+            assert_swarm_equals(swarm, r, 1, &b);
+            if (es_clock_now_ns() - start_ns > 2 * QUICK_NS) fail_msg("case %zu is not found out", i);
+        }
+        es_swarm_destroy(&swarm);
+        false_stop(f);
+    }
+    nodes_stop(&n);
     batch_free(&b);
 }
 
@@ -349,12 +391,19 @@ int main(void)
 {
     reference r;
     reference_open(&r);
+    es_log_configure("test_faults", ES_LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(a_node_killed_in_the_middle_is_named_at_once, &r),
-        cmocka_unit_test_prestate(a_node_that_stops_beating_is_lost, &r),
+        cmocka_unit_test_prestate(a_node_killed_in_the_middle_is_named_and_may_come_back, &r),
+        cmocka_unit_test_prestate(a_call_waits_for_a_node_that_stands_still, &r),
+        cmocka_unit_test_prestate(a_copy_takes_over_from_a_node_that_is_killed, &r),
+        cmocka_unit_test_prestate(a_copy_takes_over_from_a_node_that_stands_still, &r),
+        cmocka_unit_test_prestate(what_nobody_holds_any_more_is_computed_here_if_allowed, &r),
+        cmocka_unit_test_prestate(nodes_come_and_go_while_it_runs, &r),
         cmocka_unit_test_prestate(a_node_ends_well_when_asked_to, &r),
         cmocka_unit_test_prestate(late_and_repeated_replies_are_dropped, &r),
-        cmocka_unit_test_prestate(lies_are_told_with_layer_and_node, &r),
+        cmocka_unit_test_prestate(lies_are_told_with_layer_expert_and_node, &r),
+        cmocka_unit_test_prestate(what_no_node_can_compute_fails_at_once, &r),
+        cmocka_unit_test_prestate(a_copy_takes_over_from_a_node_that_lies, &r),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     reference_close(&r);

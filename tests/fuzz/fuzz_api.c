@@ -4,6 +4,7 @@
 #include "api/api.h"
 #include "coordinator/coordinator.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* An API on an engine that is closing. Made once. */
 static es_api *make_api(void)
 {
-    es_coordinator *coordinator;
-    es_engine *engine;
+    static es_coordinator *coordinator; /* as long as the process */
+    static es_engine *engine;
     es_api *api;
     es_err err;
     const es_coordinator_options options = {.model_dir = ESSAIM_SOURCE_DIR "/models/tiny-r1",
@@ -66,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const PATHS[] = {"/chat/completions",      "/completions", "/messages",
                                         "/messages/count_tokens", "/tokenize",    "/detokenize",
-                                        "/apply-template"};
+                                        "/apply-template",        "/responses"};
     static es_api *api;
     if (api == NULL) api = make_api();
     if (size == 0 || size > BYTES_MAX / 16) return 0;

@@ -1,5 +1,5 @@
-/* Whatever bytes come, membership's readers give an error or something that keeps its stated bounds and survives
- * being written and read again. The first byte chooses the reader. */
+/* Whatever bytes come, membership's readers give an error or something that keeps its stated bounds and
+ * survives being written and read again. The first byte chooses the reader. */
 #include "cluster/embedded_file.h"
 #include "cluster/etcd_internal.h"
 
@@ -112,7 +112,8 @@ static void try_stream(const uint8_t *data, size_t size)
     es_err err;
     for (size_t at = 1; at < size; at += piece) {
         size_t count = size - at < piece ? size - at : piece;
-        ES_ASSERT(es_etcd_stream_feed(&stream, (const char *)data + at, count, take_line, &given, &err) == ES_OK);
+        ES_ASSERT(es_etcd_stream_feed(&stream, (const char *)data + at, count, take_line, &given, &err) ==
+                  ES_OK);
     }
     ES_ASSERT(given <= size);
     es_etcd_stream_fini(&stream);

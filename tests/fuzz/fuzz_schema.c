@@ -1,7 +1,7 @@
 /* Any bytes as a JSON Schema, and choices of what to write: it is refused with a reason, or whatever its
  * masks allow can be written, ends, and is JSON. Input: a schema, NUL, one byte for each choice. */
+#include "../constrain/constraint_of.h"
 #include "base/utf8.h"
-#include "constrain/constrain.h"
 #include "text/buffer.h"
 #include "text/byte_level.h"
 
@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             .form = ES_ANSWER_JSON_SCHEMA, .schema = schema, .schema_lenient = lenient != 0};
         es_constraint *c;
         es_err err = {0};
-        es_status status = es_constrain_create(trie, &request, ES_TOKEN_NONE, &c, &err);
+        es_status status = constraint_of(trie, &request, ES_TOKEN_NONE, &c, &err);
         ES_ASSERT(status == err.status && (status == ES_OK) == (c != NULL));
         if (c != NULL && nul != NULL) walk(trie, c, nul + 1, size - json_bytes - 1);
         es_constraint_destroy(&c);

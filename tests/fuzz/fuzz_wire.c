@@ -74,8 +74,9 @@ static void try_rows(const uint8_t *data, size_t size)
     es_err err;
     for (int format = 0; format < ES_ROWS_COUNT; format++)
         for (size_t cols = 1; cols < 80; cols += 13) {
-            es_rows rows = {(es_row_format)format, 0, cols, es_rows_row_bytes((es_row_format)format, cols),
-                            NULL};
+            es_rows rows = {.format = (es_row_format)format,
+                            .cols = cols,
+                            .row_bytes = es_rows_row_bytes((es_row_format)format, cols)};
             rows.count = size / rows.row_bytes;
             rows.data = malloc(rows.count * rows.row_bytes + 1);
             ES_ASSERT(rows.data != NULL);

@@ -112,8 +112,8 @@ def main():
     print(f"seed {SEED}: {STREAMS} answers alone: {took:.1f} s", flush=True)
     nodes, options = start_nodes(2)
     try:
-        # As much room as two contexts: answers are preempted, and pages of known prefixes are shared and forgotten.
-        with Server("--quiet", "--kv-memory", "2", *options, program=REAL) as s:
+        # Room for little more than the longest: answers are preempted, and pages of known prefixes are shared and forgotten.
+        with Server("--quiet", "--kv-memory", "3" if LONGEST > 1000 else "2", *options, program=REAL) as s:
             start = time.monotonic()
             together = all_at_once(s, [(prompt, None) for prompt in work])
             compare(alone, together, "all at once")

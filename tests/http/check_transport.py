@@ -294,7 +294,7 @@ def check_leaving():
 
 def check_page():
     """the page's files come with their types, ETags and a policy that allows nothing from elsewhere"""
-    files = sorted(os.listdir(os.path.join(SOURCE, "web")))
+    files = sorted(name for name in os.listdir(os.path.join(SOURCE, "web")) if not name.endswith(".md"))
     with Server() as s:
         for name in ["", *files]:
             status, headers, body = s.ask("GET", "/" + name)

@@ -199,7 +199,12 @@ def check_synth(folder):
         logits = as_floats(score(out, tokens, "--experts", "2"))
         if not all(abs(value) < 100 for value in logits):
             sys.exit(f"{layout} {form}: logits are not of sane size")
-    essaim("synth", "--config", config, "--layout", "gguf", "--out", folder, fails="--layout gguf")
+    for form in ("bf16", "q8_0", "q6_k", "q4_k"):
+        out = os.path.join(folder, f"gguf-{form}")
+        essaim("synth", "--config", config, "--layout", "gguf", "--format", form, "--quiet", "--seed", "7", "--out", out)
+        if score(os.path.join(out, "model.gguf"), tokens) != score(os.path.join(folder, f"shards-{form}"), tokens):
+            sys.exit(f"gguf {form}: not the weights of shards of the same seed")
+    essaim("synth", "--config", config, "--layout", "gguf", "--out", folder, fails="--layout gguf has no such type")
 
 
 def check_quality(folder):

@@ -209,6 +209,81 @@ static void other_rows_do_not_matter(void **state)
         }
 }
 
+/* Down products of count rows of which some cannot be counted on their quantum. */
+static void check_product_sum(const es_kernels *set, es_format format, size_t count)
+{
+    enum { ROWS_MAX = 71 };
+    uint64_t case_seed = seed;
+    char what[80];
+    size_t block = es_format_describe(format)->block_cols;
+    size_t rows = 1 + next() % 70, cols = block * (1 + next() % (1100 / block));
+    size_t first = next() % rows / 16 * 16, n = rows - first < ES_UNIT_ROWS ? rows - first : ES_UNIT_ROWS;
+    float scales[2 * 20];
+    fill_floats(scales, 40, 12);
+    es_matrix m = make_matrix(format, rows, cols, scales);
+    es_rows x = make_rows(count, cols);
+    es_addend a[ROWS_MAX], b[ROWS_MAX];
+    int64_t sum_a[ROWS_MAX][ES_UNIT_ROWS], sum_b[ROWS_MAX][ES_UNIT_ROWS];
+    for (size_t t = 0; t < count; t++) {
+        for (size_t i = 0; i < ES_UNIT_ROWS; i++) sum_a[t][i] = sum_b[t][i] = (int32_t)next();
+        float weight = next() % 8 == 0 ? 0 : next_float(4);
+        int quantum = next() % 3 == 0 ? (int)(next() % 100) - 80 : es_rows_quantum(&x, t);
+        a[t] = (es_addend){x.blocks + t * es_rows_blocks(cols), weight, quantum, sum_a[t], false};
+        b[t] = a[t];
+        b[t].sum = sum_b[t];
+    }
+    es_kernels_ref()->product_sum(&m, first, n, a, count);
+    set->product_sum(&m, first, n, b, count);
+    snprintf(what, sizeof what, "%s: %s, %zu x %zu, %zu rows: the sum", set->name,
+             es_format_describe(format)->name, rows, cols, count);
+    for (size_t t = 0; t < count; t++) {
+        check_same(&a[t].failed, &b[t].failed, sizeof a[t].failed, what, case_seed);
+        if (!a[t].failed) check_same(sum_a[t], sum_b[t], sizeof sum_a[t], what, case_seed);
+    }
+    free((void *)(uintptr_t)m.data);
+    test_rows_free(&x);
+}
+
+static void sums_of_products_agree(void **state)
+{
+    (void)state;
+    static const size_t COUNTS[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 33, 64, 71};
+    const es_kernels *sets[VECTOR_SETS_MAX];
+    size_t count = vector_sets(sets);
+    seed = 1181783497276652981u;
+    for (size_t s = 1; s < count; s++)
+        for (int format = 0; format < ES_FORMAT_COUNT; format++)
+            for (size_t i = 0; i < sizeof COUNTS / sizeof COUNTS[0]; i++)
+                check_product_sum(sets[s], (es_format)format, COUNTS[i]);
+}
+
+/* 2^45 itself counts; the next float does not. */
+static void an_addend_at_the_limit_counts(void **state)
+{
+    (void)state;
+    const es_kernels *sets[VECTOR_SETS_MAX];
+    size_t count = vector_sets(sets);
+    uint8_t codes[34] = {0};
+    uint16_t one = 0x3c00;
+    memcpy(codes, &one, sizeof one);
+    codes[2] = 1;
+    es_matrix file = {
+        .format = ES_FORMAT_Q8_0, .rows = 1, .cols = 32, .data = codes, .row_bytes = sizeof codes};
+    es_matrix m = test_panels(&file);
+    es_q8_block block = {.q = {1}, .d = 1};
+    es_q8_block_sum(&block);
+    for (size_t s = 0; s < count; s++)
+        for (int above = 0; above < 2; above++) {
+            int64_t sum = 5;
+            float weight = above == 0 ? 0x1p45f : nextafterf(0x1p45f, INFINITY);
+            es_addend row = {&block, weight, 0, &sum, false};
+            sets[s]->product_sum(&m, 0, 1, &row, 1);
+            assert_int_equal(row.failed, above);
+            if (above == 0) assert_true(sum == 5 + (INT64_C(1) << 45));
+        }
+    free((void *)(uintptr_t)m.data);
+}
+
 static void vectors_agree(void **state)
 {
     (void)state;
@@ -355,6 +430,8 @@ int main(void)
         cmocka_unit_test(a_norm_beyond_binary32_gives_no_number),
         cmocka_unit_test(products_agree),
         cmocka_unit_test(other_rows_do_not_matter),
+        cmocka_unit_test(sums_of_products_agree),
+        cmocka_unit_test(an_addend_at_the_limit_counts),
         cmocka_unit_test(vectors_agree),
         cmocka_unit_test(attention_agrees),
         cmocka_unit_test(encoders_agree),

@@ -41,8 +41,10 @@ static void every_length_and_alignment_agrees_with_division(void **state)
     uint8_t bytes[80];
     for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 37 + 11);
     for (size_t start = 0; start < 8; start++)
-        for (size_t count = 0; count + start <= sizeof bytes; count++)
+        for (size_t count = 0; count + start <= sizeof bytes; count++) {
             assert_int_equal(es_crc32c(bytes + start, count), by_bits(bytes + start, count));
+            assert_int_equal(es_crc32c_sliced(bytes + start, count), by_bits(bytes + start, count));
+        }
 }
 
 int main(void)

@@ -111,6 +111,7 @@ es_engine *fixture_engine(engine_size size)
         .chunk_rows = size.chunk != 0 ? size.chunk : 32,
         .running_max = size.answers != 0 ? size.answers : 32,
         .queue_max = size.queue != 0 ? size.queue : 128,
+        .queue_key_max = size.queue_key,
     };
     assert_int_equal(es_engine_create(&options, &engine, &err), ES_OK);
     return engine;

@@ -13,7 +13,7 @@ int fixture_close(void **state);
 
 /* What a test's engine has; 0: the fixture's usual. */
 typedef struct engine_size {
-    size_t pages, chunk, answers, queue;
+    size_t pages, chunk, answers, queue, queue_key;
 } engine_size;
 
 es_engine *fixture_engine(engine_size size);

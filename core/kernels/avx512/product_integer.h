@@ -1,6 +1,6 @@
-/* Products of integer formats: two panels side by side, so that a broadcast of four inputs serves 32 outputs.
- * The weights of a 32-block are unpacked once, then every row runs over them. Bits are those of
- * ref/product_integer.h. */
+/* Products of integer formats: two panels side by side, so that a broadcast of four inputs serves 32 outputs,
+ * and up to eight rows, whose sums stay in registers. Few rows unpack codes on the way; many share a
+ * super-block that is unpacked once. Bits are those of ref/product_integer.h. */
 #ifndef ES_KERNELS_AVX512_PRODUCT_INTEGER_H
 #define ES_KERNELS_AVX512_PRODUCT_INTEGER_H
 
@@ -8,14 +8,27 @@
 #include "kernels/panel.h"
 #include "kernels/ref/set.h"
 
-enum { TILE_ROWS = 64, GROUPS = 8, PREFETCH_BYTES = 4096 };
+enum { TILE_ROWS = 64, GROUPS = 8, ROWS_AT_ONCE = 8, PREFETCH_BYTES = 4096, PREFETCH_BLOCKS = 4 };
 
-/* One 32-block of a panel: codes of a group a register; D, M and scales as floats. */
-typedef struct block_weights {
-    __m512i w[GROUPS];
-    __m512 d, m; /* formats of 32 columns */
-    __m512 a[2]; /* formats of 256 columns; the second for q6_k */
-} block_weights;
+/* 1.5 * 2^23: added to an integer below 2^22, it makes that integer's bits those of a float. */
+#define MAGIC 0x1.8p23f
+enum { MAGIC_BITS = 0x4b400000 };
+
+/* A super-block of one or two panels, and where the first panel ends. */
+typedef struct super_view {
+    const uint8_t *data[2];
+    es_panel_parts at;
+    const uint8_t *end;
+    size_t panel_bytes;
+} super_view;
+
+/* A super-block's weights of two panels: codes of a group a register, still with their bias. */
+typedef struct super_codes {
+    __m512i w[PANEL_BLOCKS][GROUPS][2];
+} super_codes;
+
+/* Running values of a row for up to two panels. */
+typedef __m512 row_values[2];
 
 static inline VECTOR_INLINE __m512 bytes_to_floats(const uint8_t *bytes, bool is_signed)
 {
@@ -23,46 +36,25 @@ static inline VECTOR_INLINE __m512 bytes_to_floats(const uint8_t *bytes, bool is
     return _mm512_cvtepi32_ps(is_signed ? _mm512_cvtepi8_epi32(v) : _mm512_cvtepu8_epi32(v));
 }
 
-/* The eight groups' codes, still with their bias. */
-static inline VECTOR_INLINE void unpack_codes(es_format format, const uint8_t *low, const uint8_t *high,
-                                              __m512i *w)
+/* The codes of group g of 32-block b, still with their bias. */
+static inline VECTOR_INLINE __m512i unpack_group(es_format format, const uint8_t *super,
+                                                 const es_panel_parts *at, size_t b, int g)
 {
-    const __m512i half = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16), two = _mm512_set1_epi8(48);
-    if (format == ES_FORMAT_Q8_0) {
-        for (int g = 0; g < GROUPS; g++) w[g] = load_512(low + 64 * g);
-        return;
-    }
-    for (int i = 0; i < GROUPS / 2; i++) {
-        __m512i both = load_512(low + 64 * i);
-        w[2 * i] = _mm512_and_si512(both, half);
-        w[2 * i + 1] = _mm512_and_si512(shift_words(both, -4), half);
-    }
+    const uint8_t *low = super + at->low, *high = super + at->high;
+    if (format == ES_FORMAT_Q8_0) return load_512(low + (b * GROUPS + (size_t)g) * 64);
+    __m512i both = load_512(low + (b * GROUPS + (size_t)g) / 2 * 64);
+    __m512i code = _mm512_and_si512(g % 2 == 0 ? both : shift_words(both, -4), _mm512_set1_epi8(15));
     if (format == ES_FORMAT_IQ4_NL) {
-        __m512i values =
-            _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)ES_IQ4_NL_VALUES));
-        for (int g = 0; g < GROUPS; g++) w[g] = _mm512_shuffle_epi8(values, w[g]);
-    } else if (format == ES_FORMAT_Q6_K) {
-        for (int g = 0; g < GROUPS; g++)
-            w[g] = or_masked(w[g], shift_words(load_512(high + 64 * (g / 4)), 4 - g % 4 * 2), two);
-    } else if (format == ES_FORMAT_Q5_0 || format == ES_FORMAT_Q5_1 || format == ES_FORMAT_Q5_K) {
-        for (int g = 0; g < GROUPS; g++) w[g] = or_masked(w[g], shift_words(load_512(high), 4 - g), fifth);
+        __m128i values = _mm_loadu_si128((const __m128i *)(const void *)ES_IQ4_NL_VALUES);
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), code);
     }
-}
-
-static inline VECTOR_INLINE void load_block(es_format format, const uint8_t *super, const es_panel_parts *at,
-                                            size_t b, block_weights *block)
-{
-    size_t low = format == ES_FORMAT_Q8_0 ? 512 : 256, high = format == ES_FORMAT_Q6_K ? 128 : 64;
-    unpack_codes(format, super + at->low + b * low, super + at->high + b * high, block->w);
-    if (!panel_is_k(format)) {
-        block->d = load_f16(super + at->d + b * 32);
-        if (format == ES_FORMAT_Q5_1) block->m = load_f16(super + at->m + b * 32);
-    } else if (format == ES_FORMAT_Q6_K) {
-        block->a[0] = bytes_to_floats(super + at->a + 2 * b * ES_PANEL_ROWS, true);
-        block->a[1] = bytes_to_floats(super + at->a + (2 * b + 1) * ES_PANEL_ROWS, true);
-    } else {
-        block->a[0] = bytes_to_floats(super + at->a + b * ES_PANEL_ROWS, false);
+    if (format == ES_FORMAT_Q6_K) {
+        __m512i bits = shift_words(load_512(high + (b * 2 + (size_t)g / 4) * 64), 4 - g % 4 * 2);
+        return or_masked(code, bits, _mm512_set1_epi8(48));
     }
+    if (format == ES_FORMAT_Q5_0 || format == ES_FORMAT_Q5_1 || format == ES_FORMAT_Q5_K)
+        return or_masked(code, shift_words(load_512(high + b * 64), 4 - g), _mm512_set1_epi8(16));
+    return code;
 }
 
 /* Minus bias times the sum of q: what the unsigned codes add too much; n is that sum's negative. */
@@ -73,118 +65,217 @@ static inline VECTOR_INLINE __m512i bias_of(es_format format, int32_t n)
     return _mm512_slli_epi32(_mm512_set1_epi32(n), bias == 128 ? 7 : bias == 32 ? 5 : bias == 16 ? 4 : 3);
 }
 
-/* (float)A of each panel for one row's block; every step is exact. */
-static inline VECTOR_INLINE void dot_block(es_format format, int panels, const block_weights *block,
-                                           const es_q8_block *x, __m512 *ret_sum)
+/* Asks for what the next super-blocks hold where this one has 32-block b; beyond the first panel follow those
+ * of the next pair. */
+static inline VECTOR_INLINE void prefetch_block(es_format format, int panels, const super_view *s, size_t b)
 {
-    bool halves = format == ES_FORMAT_Q6_K;
-    __m512i first[2], second[2];
-    for (int k = 0; k < panels; k++) first[k] = bias_of(format, halves ? x->n16 : x->n32);
-    for (int k = 0; k < panels && halves; k++) second[k] = bias_of(format, x->n32 - x->n16);
-    for (int g = 0; g < GROUPS; g++) {
-        __m512i q = broadcast_4(x->q + 4 * g);
-        for (int k = 0; k < panels; k++) {
-            if (halves && g >= GROUPS / 2)
-                second[k] = _mm512_dpbusd_epi32(second[k], block[k].w[g], q);
-            else
-                first[k] = _mm512_dpbusd_epi32(first[k], block[k].w[g], q);
-        }
-    }
+    size_t bytes = es_panel_parts_of(format, PANEL_BLOCKS).bytes / PANEL_BLOCKS;
     for (int k = 0; k < panels; k++) {
-        __m512 sum = _mm512_cvtepi32_ps(first[k]);
-        if (panel_is_k(format)) sum = _mm512_mul_ps(sum, block[k].a[0]);
-        ret_sum[k] = halves ? _mm512_fmadd_ps(_mm512_cvtepi32_ps(second[k]), block[k].a[1], sum) : sum;
+        const uint8_t *ahead = s->data[k] + PREFETCH_BYTES + bytes * b;
+        bool next = ahead >= s->end + (size_t)k * s->panel_bytes;
+        prefetch(ahead + (next ? (size_t)(panels - 1) * s->panel_bytes : 0), bytes);
     }
 }
 
-/* Running values of a tile's rows for up to two panels. */
-typedef __m512 tile_values[2];
-
-/* One 32-block: of 32-column formats into acc, of 256-column ones into part, which the first begins. */
-static inline VECTOR_INLINE void add_block(es_format format, int panels, bool first,
-                                           const block_weights *block, const es_q8_block *const *x,
-                                           size_t index, size_t count, tile_values *acc, tile_values *part)
+/* sum += w * four inputs. The broadcast belongs to the instruction, once for each panel: compilers would keep
+ * it in a register for both, which costs an instruction more and runs slower. */
+static inline VECTOR_INLINE __m512i dot_4(__m512i sum, __m512i w, const int8_t *q)
 {
-    const __m512 zero = _mm512_setzero_ps();
-    for (size_t t = 0; t < count; t++) {
-        const es_q8_block *q = x[t] + index;
-        _mm_prefetch((const char *)(q + 2), _MM_HINT_T0);
-        __m512 sum[2], d = _mm512_set1_ps(q->d);
-        dot_block(format, panels, block, q, sum);
+    typedef int8_t four[4];
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const four *)q));
+    return sum;
+}
+
+/* sum[r][k] += groups [first, first + GROUPS / parts) of 32-block b. */
+static inline VECTOR_INLINE void dot_groups(es_format format, int panels, int rows, const super_view *s,
+                                            const super_codes *codes, size_t b, int first, int count,
+                                            const es_q8_block *const *x, size_t index, __m512i (*sum)[2])
+{
+    for (int g = first; g < first + count; g++) {
+        __m512i w[2];
+        for (int k = 0; k < panels; k++)
+            w[k] = codes != NULL ? codes->w[b][g][k] : unpack_group(format, s->data[k], &s->at, b, g);
+        for (int k = 0; k < panels; k++)
+            for (int r = 0; r < rows; r++)
+                sum[r][k] = rows == 1
+                                ? _mm512_dpbusd_epi32(sum[r][k], w[k], broadcast_4(x[r][index].q + 4 * g))
+                                : dot_4(sum[r][k], w[k], x[r][index].q + 4 * g);
+    }
+}
+
+/* One 32-block of a format of 32 columns, into acc. */
+static inline VECTOR_INLINE void add_block(es_format format, int panels, int rows, const super_view *s,
+                                           const super_codes *codes, size_t b, const es_q8_block *const *x,
+                                           size_t index, row_values *acc)
+{
+    __m512i sum[ROWS_AT_ONCE][2];
+    __m512 zero = _mm512_setzero_ps(), d[2], m[2];
+    for (int r = 0; r < rows; r++)
+        for (int k = 0; k < panels; k++) sum[r][k] = bias_of(format, x[r][index].n32);
+    dot_groups(format, panels, rows, s, codes, b, 0, GROUPS, x, index, sum);
+    for (int k = 0; k < panels; k++) {
+        d[k] = load_f16(s->data[k] + s->at.d + b * 32);
+        if (format == ES_FORMAT_Q5_1) m[k] = load_f16(s->data[k] + s->at.m + b * 32);
+    }
+    for (int r = 0; r < rows; r++) {
+        __m512 of_row = _mm512_set1_ps(x[r][index].d), of_sum = _mm512_set1_ps(x[r][index].s);
         for (int k = 0; k < panels; k++) {
-            if (panel_is_k(format)) {
-                part[t][k] = _mm512_fmadd_ps(sum[k], d, first ? zero : part[t][k]);
-                continue;
-            }
-            acc[t][k] = _mm512_fmadd_ps(block[k].d, _mm512_fmadd_ps(sum[k], d, zero), acc[t][k]);
+            __m512 part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][k]), of_row, zero);
+            acc[r][k] = _mm512_fmadd_ps(d[k], part, acc[r][k]);
             if (format == ES_FORMAT_Q5_1)
-                acc[t][k] = _mm512_fmadd_ps(block[k].m, _mm512_add_ps(_mm512_set1_ps(q->s), zero), acc[t][k]);
+                acc[r][k] = _mm512_fmadd_ps(m[k], _mm512_add_ps(of_sum, zero), acc[r][k]);
         }
+    }
+}
+
+/* (float)A of a 32-block whose integer sums come with MAGIC_BITS; every step is exact. q6_k's halves come one
+ * after the other, the second finds the first's in so_far. */
+static inline VECTOR_INLINE __m512 scale_sum(__m512i sum, __m512 a, const __m512 *so_far)
+{
+    __m512 value = _mm512_castsi512_ps(sum), magic = _mm512_set1_ps(MAGIC);
+    if (so_far != NULL) return _mm512_fmadd_ps(_mm512_sub_ps(value, magic), a, *so_far);
+    return _mm512_fmsub_ps(value, a, _mm512_mul_ps(a, magic));
+}
+
+/* One 32-block of a format of 256 columns, into part. */
+static inline VECTOR_INLINE void add_k_block(es_format format, int panels, int rows, const super_view *s,
+                                             const super_codes *codes, size_t b, const es_q8_block *const *x,
+                                             size_t index, row_values *part)
+{
+    const __m512i magic = _mm512_set1_epi32(MAGIC_BITS);
+    int halves = format == ES_FORMAT_Q6_K ? 2 : 1;
+    __m512i sum[ROWS_AT_ONCE][2];
+    __m512 value[ROWS_AT_ONCE][2];
+    for (int h = 0; h < halves; h++) {
+        __m512 a[2];
+        for (int k = 0; k < panels; k++)
+            a[k] = bytes_to_floats(s->data[k] + s->at.a + (b * (size_t)halves + (size_t)h) * ES_PANEL_ROWS,
+                                   halves == 2);
+        for (int r = 0; r < rows; r++) {
+            int32_t n = h == 0 ? x[r][index].n16 : x[r][index].n32 - x[r][index].n16;
+            for (int k = 0; k < panels; k++)
+                sum[r][k] = halves == 2 ? _mm512_add_epi32(bias_of(format, n), magic) : magic;
+        }
+        dot_groups(format, panels, rows, s, codes, b, h * GROUPS / halves, GROUPS / halves, x, index, sum);
+        for (int r = 0; r < rows; r++)
+            for (int k = 0; k < panels; k++)
+                value[r][k] = scale_sum(sum[r][k], a[k], h == 0 ? NULL : &value[r][k]);
+    }
+    for (int r = 0; r < rows; r++) {
+        __m512 d = _mm512_set1_ps(x[r][index].d);
+        for (int k = 0; k < panels; k++) part[r][k] = _mm512_fmadd_ps(value[r][k], d, part[r][k]);
     }
 }
 
 /* The end of a super-block of 256 columns: D, M and the mins. */
-static inline VECTOR_INLINE void close_super(es_format format, int panels, const uint8_t *const *super,
-                                             const es_panel_parts *at, const es_q8_block *const *x,
-                                             size_t index, size_t count, tile_values *acc, tile_values *part)
+static inline VECTOR_INLINE void close_super(es_format format, int panels, int rows, const super_view *s,
+                                             const es_q8_block *const *x, size_t index, row_values *part,
+                                             row_values *acc)
 {
-    bool mins = panel_has_mins(format);
+    __m512 sum[ROWS_AT_ONCE][2];
     for (int k = 0; k < panels; k++) {
-        __m512 d = load_f16(super[k] + at->d), m = mins ? load_f16(super[k] + at->m) : d, min[PANEL_BLOCKS];
-        for (int j = 0; j < PANEL_BLOCKS && mins; j++)
-            min[j] = bytes_to_floats(super[k] + at->mins + j * ES_PANEL_ROWS, false);
-        for (size_t t = 0; t < count; t++) {
-            acc[t][k] = _mm512_fmadd_ps(d, part[t][k], acc[t][k]);
-            if (!mins) continue;
-            __m512 sum = _mm512_setzero_ps();
-            for (int j = 0; j < PANEL_BLOCKS; j++)
-                sum = _mm512_fmadd_ps(min[j], _mm512_set1_ps(x[t][index + (size_t)j].s), sum);
-            acc[t][k] = _mm512_fnmadd_ps(m, sum, acc[t][k]);
+        __m512 d = load_f16(s->data[k] + s->at.d);
+        for (int r = 0; r < rows; r++) {
+            acc[r][k] = _mm512_fmadd_ps(d, part[r][k], acc[r][k]);
+            sum[r][k] = _mm512_setzero_ps();
         }
     }
-}
-
-/* Block b of the super-blocks: its weights are unpacked, all rows run over them. */
-static inline VECTOR_INLINE void visit_block(es_format format, int panels, bool first,
-                                             const uint8_t *const *super, const es_panel_parts *at, size_t b,
-                                             const es_q8_block *const *x, size_t index, size_t count,
-                                             tile_values *acc, tile_values *part)
-{
-    size_t bytes = es_panel_parts_of(format, PANEL_BLOCKS).bytes / PANEL_BLOCKS;
-    block_weights block[2];
-    for (int k = 0; k < panels; k++) {
-        prefetch(super[k] + PREFETCH_BYTES + bytes * b, bytes);
-        load_block(format, super[k], at, b, &block[k]);
-    }
-    add_block(format, panels, first, block, x, index + b, count, acc, part);
-}
-
-/* One or two panels for count rows, whose running values are acc and part [count]; with a count of 1, a
- * constant, they stay in registers. */
-static inline VECTOR_INLINE void integer_panels(es_format format, int panels, tile_values *acc,
-                                                tile_values *part, const es_matrix *w,
-                                                const uint8_t *const *panel, size_t col_first,
-                                                size_t col_count, const es_q8_block *const *x, size_t count,
-                                                float *out, size_t out_stride, const __mmask16 *mask)
-{
-    size_t full = es_panel_parts_of(format, PANEL_BLOCKS).bytes;
-    for (size_t t = 0; t < count; t++)
-        for (int k = 0; k < 2; k++) acc[t][k] = _mm512_setzero_ps();
-    for (size_t c = col_first; c < col_first + col_count; c += ES_PANEL_COLS) {
-        size_t n = es_size_min(w->cols - c, ES_PANEL_COLS) / PANEL_BLOCK, index = c / PANEL_BLOCK;
-        es_panel_parts at =
-            n == PANEL_BLOCKS ? es_panel_parts_of(format, PANEL_BLOCKS) : es_panel_parts_of(format, n);
-        const uint8_t *super[2];
-        for (int k = 0; k < panels; k++) super[k] = panel[k] + c / ES_PANEL_COLS * full;
-        size_t b = 0;
-        if (panel_is_k(format))
-            visit_block(format, panels, true, super, &at, b++, x, index, count, acc, part);
-        for (; b < n; b++) visit_block(format, panels, false, super, &at, b, x, index, count, acc, part);
-        if (panel_is_k(format)) close_super(format, panels, super, &at, x, index, count, acc, part);
-    }
-    for (size_t t = 0; t < count; t++)
+    if (!panel_has_mins(format)) return;
+    for (size_t j = 0; j < PANEL_BLOCKS; j++) {
+        __m512 min[2];
         for (int k = 0; k < panels; k++)
-            _mm512_mask_storeu_ps(out + t * out_stride + k * ES_PANEL_ROWS, mask[k], acc[t][k]);
+            min[k] = bytes_to_floats(s->data[k] + s->at.mins + j * ES_PANEL_ROWS, false);
+        for (int r = 0; r < rows; r++) {
+            __m512 of_row = _mm512_set1_ps(x[r][index + j].s);
+            for (int k = 0; k < panels; k++) sum[r][k] = _mm512_fmadd_ps(min[k], of_row, sum[r][k]);
+        }
+    }
+    for (int k = 0; k < panels; k++) {
+        __m512 m = load_f16(s->data[k] + s->at.m);
+        for (int r = 0; r < rows; r++) acc[r][k] = _mm512_fnmadd_ps(m, sum[r][k], acc[r][k]);
+    }
+}
+
+/* acc += a super-block of n 32-blocks for rows [0, rows), a constant. x[r][index] is its first block; codes
+ * are NULL where they are unpacked on the way; weights_ahead: no other rows asked for the next ones. */
+static inline VECTOR_INLINE void add_super(es_format format, int panels, int rows, const super_view *s,
+                                           const super_codes *codes, bool weights_ahead, size_t n,
+                                           const es_q8_block *const *x, size_t index, row_values *acc)
+{
+    row_values part[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
+    for (int r = 0; r < rows; r++)
+        for (int k = 0; k < panels; k++) {
+            sum[r][k] = acc[r][k];
+            part[r][k] = _mm512_setzero_ps();
+        }
+    for (size_t b = 0; b < n; b++) {
+        if (weights_ahead) prefetch_block(format, panels, s, b);
+        /* Rows are more than the first cache holds, and weights pass through it. */
+        for (int r = 0; r < rows && rows > 1; r++)
+            _mm_prefetch((const char *)(x[r] + index + b + PREFETCH_BLOCKS), _MM_HINT_T0);
+        if (!panel_is_k(format))
+            add_block(format, panels, rows, s, codes, b, x, index + b, sum);
+        else
+            add_k_block(format, panels, rows, s, codes, b, x, index + b, part);
+    }
+    if (panel_is_k(format)) close_super(format, panels, rows, s, x, index, part, sum);
+    for (int r = 0; r < rows; r++)
+        for (int k = 0; k < panels; k++) acc[r][k] = sum[r][k];
+}
+
+static inline VECTOR_INLINE void unpack_super(es_format format, const super_view *s, size_t n,
+                                              super_codes *codes)
+{
+    for (size_t b = 0; b < n; b++) {
+        prefetch_block(format, 2, s, b);
+        for (int g = 0; g < GROUPS; g++)
+            for (int k = 0; k < 2; k++) codes->w[b][g][k] = unpack_group(format, s->data[k], &s->at, b, g);
+    }
+}
+
+/* acc += a super-block for count rows, as many at once as registers hold. */
+static inline VECTOR_INLINE void add_rows(es_format format, int panels, const super_view *s,
+                                          super_codes *codes, size_t n, const es_q8_block *const *x,
+                                          size_t index, size_t count, row_values *acc)
+{
+    size_t t = 0;
+    if (panels == 1) {
+        for (; t < count; t++) add_super(format, 1, 1, s, NULL, true, n, x + t, index, acc + t);
+        return;
+    }
+    bool plain = format == ES_FORMAT_Q8_0;
+    if (count >= ROWS_AT_ONCE && !plain) unpack_super(format, s, n, codes);
+    for (; t + 8 <= count && plain; t += 8)
+        add_super(format, 2, 8, s, NULL, t == 0, n, x + t, index, acc + t);
+    for (; t + 8 <= count && !plain && format != ES_FORMAT_Q6_K; t += 8)
+        add_super(format, 2, 8, s, codes, false, n, x + t, index, acc + t);
+    /* Two sums for each panel and row. */
+    for (; t + 4 <= count && format == ES_FORMAT_Q6_K && count >= ROWS_AT_ONCE; t += 4)
+        add_super(format, 2, 4, s, codes, false, n, x + t, index, acc + t);
+    bool ahead = t == 0;
+    if (t + 4 <= count) {
+        add_super(format, 2, 4, s, NULL, ahead, n, x + t, index, acc + t);
+        t += 4;
+    }
+    if (t + 2 <= count) {
+        add_super(format, 2, 2, s, NULL, ahead, n, x + t, index, acc + t);
+        t += 2;
+    }
+    if (t < count) add_super(format, 2, 1, s, NULL, ahead, n, x + t, index, acc + t);
+}
+
+/* The super-block of columns [c, c + 256) of the panels at panel. */
+static inline VECTOR_INLINE super_view view_of(es_format format, const es_matrix *w, const uint8_t *panel,
+                                               size_t c, size_t *ret_n)
+{
+    size_t n = es_size_min(w->cols - c, ES_PANEL_COLS) / PANEL_BLOCK;
+    size_t at = c / ES_PANEL_COLS * es_panel_parts_of(format, PANEL_BLOCKS).bytes;
+    *ret_n = n;
+    return (super_view){.data = {panel + at, panel + w->row_bytes + at},
+                        .at = n == PANEL_BLOCKS ? es_panel_parts_of(format, PANEL_BLOCKS)
+                                                : es_panel_parts_of(format, n),
+                        .end = panel + w->row_bytes,
+                        .panel_bytes = w->row_bytes};
 }
 
 static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix *w, size_t row_first,
@@ -192,25 +283,28 @@ static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix 
                                               const es_q8_block *const *x, size_t count, float *out,
                                               size_t out_stride)
 {
-    tile_values many[2][TILE_ROWS], one[2];
+    row_values acc[TILE_ROWS];
+    super_codes codes;
+    size_t n;
     for (size_t done = 0; done < row_count; done += 2 * ES_PANEL_ROWS) {
         size_t rest = row_count - done;
-        const uint8_t *panel[2] = {w->data + (row_first + done) / ES_PANEL_ROWS * w->row_bytes};
-        panel[1] = panel[0] + w->row_bytes;
+        const uint8_t *panel = w->data + (row_first + done) / ES_PANEL_ROWS * w->row_bytes;
         const __mmask16 mask[2] = {lanes_mask(rest),
                                    rest > ES_PANEL_ROWS ? lanes_mask(rest - ES_PANEL_ROWS) : 0};
         for (size_t t = 0; t < count; t += TILE_ROWS) {
             size_t some = es_size_min(count - t, TILE_ROWS);
-            float *to = out + t * out_stride + done;
-            if (rest <= ES_PANEL_ROWS)
-                integer_panels(format, 1, many[0], many[1], w, panel, col_first, col_count, x + t, some, to,
-                               out_stride, mask);
-            else if (some == 1)
-                integer_panels(format, 2, &one[0], &one[1], w, panel, col_first, col_count, x + t, 1, to,
-                               out_stride, mask);
-            else
-                integer_panels(format, 2, many[0], many[1], w, panel, col_first, col_count, x + t, some, to,
-                               out_stride, mask);
+            for (size_t r = 0; r < some; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+            for (size_t c = col_first; c < col_first + col_count; c += ES_PANEL_COLS) {
+                super_view s = view_of(format, w, panel, c, &n);
+                if (rest <= ES_PANEL_ROWS)
+                    add_rows(format, 1, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc);
+                else
+                    add_rows(format, 2, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc);
+            }
+            for (size_t r = 0; r < some; r++)
+                for (int k = 0; k < (rest <= ES_PANEL_ROWS ? 1 : 2); k++)
+                    _mm512_mask_storeu_ps(out + (t + r) * out_stride + done + (size_t)k * ES_PANEL_ROWS,
+                                          mask[k], acc[r][k]);
         }
     }
 }

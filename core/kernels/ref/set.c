@@ -22,6 +22,7 @@ const es_kernels KERNEL(kernels) = {
             [ES_FORMAT_Q6_K] = KERNEL(product_q6_k),
             [ES_FORMAT_IQ4_NL] = KERNEL(product_iq4_nl),
         },
+    .product_sum = KERNEL(product_sum),
     .dot = KERNEL(dot),
     .sum = KERNEL(sum),
     .rmsnorm = KERNEL(rmsnorm),

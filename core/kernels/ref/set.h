@@ -24,6 +24,7 @@ es_product_fn KERNEL(product_q4_k);
 es_product_fn KERNEL(product_q5_k);
 es_product_fn KERNEL(product_q6_k);
 es_product_fn KERNEL(product_iq4_nl);
+es_product_sum_fn KERNEL(product_sum);
 float KERNEL(dot)(const float *a, const float *b, size_t n);
 float KERNEL(sum)(const float *a, size_t n);
 void KERNEL(rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);

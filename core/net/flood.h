@@ -1,0 +1,26 @@
+/* Cuts off who sends without ever ending a message. libzmq keeps the frames of a message until its last one
+ * has come and bounds neither their number nor their bytes, and shows nothing of them before: what a
+ * connection has sent is asked of the kernel. */
+#ifndef ES_NET_FLOOD_H
+#define ES_NET_FLOOD_H
+
+#include "net/channel.h"
+
+enum { ES_FLOOD_CONNECTIONS_MAX = 1024 };
+
+/* Owned by the thread that owns the channel. */
+typedef struct es_flood_guard es_flood_guard;
+
+/* Watches a channel that listens. bytes_max: what a peer may send beyond its last whole message; more than
+ * its queue can hold. Created before anybody can have connected, destroyed before the channel. */
+es_status es_flood_guard_create(es_net *net, es_channel *channel, uint64_t bytes_max,
+                                es_flood_guard **ret_guard, es_err *err);
+void es_flood_guard_destroy(es_flood_guard **guard);
+
+/* A whole message came. Cheap. */
+void es_flood_guard_saw(es_flood_guard *guard, es_message *message);
+
+/* Looks at every connection and ends those that sent too much; how many. Call it a few times a second. */
+size_t es_flood_guard_check(es_flood_guard *guard);
+
+#endif

@@ -1,0 +1,19 @@
+/* The page in Debian's Chromium, against the real server. */
+
+import {mkdirSync} from 'node:fs';
+import {after} from 'node:test';
+
+import {environment, startServer} from '../clients/server.mjs';
+import {openBrowser} from './browser.mjs';
+import {stage} from './stage.mjs';
+
+stage.shots = `${environment('ESSAIM_NPM')}/shots`;
+mkdirSync(stage.shots, {recursive: true});
+stage.server = await startServer();
+stage.browser = await openBrowser();
+after(async () => {
+    await stage.browser.close();
+    await stage.server.stop();
+});
+
+for (const part of ['chat', 'conversations', 'markdown', 'trouble', 'looks']) await import(`./${part}.mjs`);
