@@ -268,7 +268,7 @@ static es_status check_sender(es_channel *channel, es_message *message, es_err *
 {
     uint8_t key[ES_KEY_BYTES];
     if (channel->allowed == NULL || es_allow_list_changes(channel->allowed) == 0) return ES_OK;
-    const char *user = zmq_msg_gets(&message->frame[0], "User-Id");
+    const char *user = zmq_msg_gets(&message->frame[message->count - 1], "User-Id");
     if (user != NULL && es_key_valid(user) && zmq_z85_decode(key, user) != NULL &&
         es_allow_list_has(channel->allowed, key))
         return ES_OK;
