@@ -7,12 +7,14 @@ import {createGenerator} from 'ts-json-schema-generator';
 
 import {environment} from './server.mjs';
 
+const ANTHROPIC = ['Message', 'RawMessageStreamEvent', 'MessageTokensCount'];
+
 const SOURCES = [
     ['openai/resources/chat/completions/completions.d.ts', ['ChatCompletion', 'ChatCompletionChunk']],
     ['openai/resources/completions.d.ts', ['Completion']],
     ['openai/resources/models.d.ts', ['Model']],
     ['openai/resources/shared.d.ts', ['ErrorObject']],
-    ['@anthropic-ai/sdk/resources/messages/messages.d.ts', ['Message', 'RawMessageStreamEvent', 'MessageTokensCount']],
+    ['@anthropic-ai/sdk/resources/messages/messages.d.ts', ANTHROPIC],
 ];
 
 function generate(modules) {
@@ -67,8 +69,27 @@ function ofTypes(value, path) {
     return Object.fromEntries(members.map(([key, member]) => [key, ofTypes(member, `${path}.${key}`)]));
 }
 
+/* Anthropic's types say of everything that was ever added that it is there, if only as null; servers older than an addition leave it
+ * out, and so do we. What this server has to say is still asked for. */
+const OURS = ['stop_reason', 'stop_sequence', 'cache_creation_input_tokens', 'cache_read_input_tokens'];
+const ADDED = ['caller'];
+
+function withoutAdditions(schema) {
+    if (Array.isArray(schema)) return schema.map((item) => withoutAdditions(item));
+    if (schema === null || typeof schema !== 'object') return schema;
+    const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, withoutAdditions(value)]));
+    const may_be_null = ({type, anyOf = []}) => type === 'null' || (Array.isArray(type) && type.includes('null')) || anyOf.some(may_be_null);
+    if (Array.isArray(copy.required) && copy.properties)
+        copy.required = copy.required.filter((name) => OURS.includes(name) || !(ADDED.includes(name) || may_be_null(copy.properties[name])));
+    return copy;
+}
+
+function compile(type, schema) {
+    return ajv.compile(ANTHROPIC.includes(type) ? withoutAdditions(schema) : schema);
+}
+
 const ajv = new Ajv({strict: false, allErrors: true, allowUnionTypes: true});
-const validators = Object.fromEntries(Object.entries(load()).map(([type, schema]) => [type, ajv.compile(schema)]));
+const validators = Object.fromEntries(Object.entries(load()).map(([type, schema]) => [type, compile(type, schema)]));
 
 /* Throws when value is no `type`, saying where. */
 export function validate(type, value) {

@@ -29,12 +29,17 @@ pageTest('Shift and Enter begin a line, Enter sends', {}, async (page) => {
 
 pageTest('text streams in as it is made; Escape stops it within a step, and what came stays', {}, async (page) => {
     await makeTalkative(page);
+    await page.evaluate(() => {
+        window.labels = new Set();
+        const note = () => window.labels.add(document.querySelector('.thought.live .thought-label')?.textContent);
+        new MutationObserver(note).observe(document.getElementById('messages'), {subtree: true, childList: true, characterData: true});
+    });
     await ask(page, 'Add 15 and 27.');
-    await page.waitForSelector('.thought.live');
-    assert.match(await page.locator('.thought-label').innerText(), /^Thinking/);
     const length = async () => (await answer(page).locator('> .prose').innerText()).length;
     await until('text comes', async () => (await length()) > 5);
     const first = await length();
+    const labels = await page.evaluate(() => [...window.labels]);
+    assert.ok(labels.some((label) => /^Thinking, [\d.]+ s$/.test(label)), 'while it thinks it says so');
     await until('more text comes', async () => (await length()) > first + 20);
     assert.equal(await runningAnswers(), 1);
     await page.keyboard.press('Escape');

@@ -59,6 +59,7 @@ pageTest('the list is walked, renamed and deleted with the keyboard', {}, async 
     await until('the older one is open', async () => (await page.locator('.bubble').allInnerTexts())[0] === 'Add 1 and 2.');
     await page.locator('.conversation .open').last().focus();
     await page.keyboard.press('F2');
+    await page.getByLabel('New name').waitFor();
     await page.keyboard.type('Older');
     await page.keyboard.press('Enter');
     await until('the new name', async () => (await titles(page)).includes('Older'));
