@@ -173,7 +173,7 @@ json_t *etcd_post_as(const etcd_cluster *cluster, size_t member, const char *use
 {
     char endpoint[64];
     static es_registry nobody; /* whose counts nobody reads */
-    static const es_registry_ops OPS = {NULL};
+    static const es_registry_ops OPS; /* none */
     es_etcd *etcd;
     es_etcd_link *link;
     json_t *reply;
