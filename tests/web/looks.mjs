@@ -50,10 +50,10 @@ pageTest('the theme is switched by hand, and stays', {theme: 'light'}, async (pa
     const light = await ground();
     await page.getByRole('button', {name: 'Settings'}).click();
     await page.getByText('Dark', {exact: true}).click();
-    assert.notEqual(await ground(), light);
+    await until('the ground is dark', async () => (await ground()) !== light);
     await page.getByRole('button', {name: 'Done'}).click();
     await page.reload();
-    assert.notEqual(await ground(), light);
+    await until('the ground is dark again', async () => (await ground()) !== light);
     assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
 });
 
