@@ -194,7 +194,8 @@ def check_metrics():
         expect(seen['essaim_http_requests_total{path="other",code="404"}'] == 1, text)
         expect(seen['essaim_http_requests_total{path="/models",code="404"}'] == 1, text)
         expect(seen["essaim_ready"] == 1 and seen["essaim_kv_pages"] > 0 and seen["process_open_fds"] > 5, text)
-        expect(seen["process_resident_memory_bytes"] > 1e6 and seen["essaim_http_requests_in_flight"] == 1, text)
+        # This request itself; the one before it may not be counted off yet.
+        expect(seen["process_resident_memory_bytes"] > 1e6 and 1 <= seen["essaim_http_requests_in_flight"] <= 2, text)
         checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
         expect(checked.returncode == 0 and checked.stderr == "", checked.stdout, checked.stderr)
         s.stop()
