@@ -172,7 +172,7 @@ json_t *etcd_post_as(const etcd_cluster *cluster, size_t member, const char *use
                      const char *path, const char *body)
 {
     char endpoint[64];
-    static es_registry nobody; /* whose counts nobody reads */
+    static es_registry nobody;        /* whose counts nobody reads */
     static const es_registry_ops OPS; /* none */
     es_etcd *etcd;
     es_etcd_link *link;
