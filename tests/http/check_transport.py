@@ -188,6 +188,8 @@ def check_metrics():
         s.ask("POST", "/echo", "x")
         s.ask("GET", "/nothing")
         s.ask("GET", "/v1/models/some-model")
+        # A request is counted when its connection is through with it, a moment after its answer came.
+        wait_until(lambda: s.metrics().get('essaim_http_requests_total{path="/models",code="404"}') == 1)
         text = s.ask("GET", "/metrics")[2].decode()
         seen = s.metrics()
         expect(seen['essaim_http_requests_total{path="other",code="200"}'] == 1, text)
