@@ -200,7 +200,7 @@ const es_command CLI_PLAN = {
     .summary = "does a model fit on machines, how fast would it be, what to change first",
     .about = "From a model's shape and a list of machines: what each would hold, the placement mode, "
              "tokens/s, time to first token, the "
-             "bottleneck. docs/planner.md has the formulas, and predictions beside measurements.",
+             "bottleneck. docs/planner.md has the formulas.",
     .sets = SETS,
     .set_count = 1,
     .examples = EXAMPLES,
