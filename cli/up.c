@@ -30,7 +30,7 @@ enum {
 typedef struct up_values {
     const char *model;
     size_t experts, port;
-    const char *once;
+    const char *once, *isa;
     bool quiet;
     cli_sampling_options sampling;
 } up_values;
@@ -164,8 +164,9 @@ static es_status start_coordinator(const up_values *values, const cli_swarm *swa
     if (status != ES_OK) return status;
     es_option_list nodes = cli_swarm_endpoints(swarm);
     /* Nobody starts a node of this swarm again: there is not much to wait for. */
-    const char *argv[2 * CLI_SWARM_MAX + 16] = {program, "--model", values->model, "--wait-for-nodes", "1"};
-    size_t argc = 5;
+    const char *argv[2 * CLI_SWARM_MAX + 16] = {program, "--model", values->model, "--wait-for-nodes",
+                                                "1",     "--isa",   values->isa};
+    size_t argc = 7;
     for (size_t i = 0; i < nodes.count; i++) {
         argv[argc++] = "--node";
         argv[argc++] = nodes.item[i];
@@ -294,7 +295,7 @@ static es_status run(const void *arg, es_err *err)
     cli_swarm *swarm = NULL;
     es_status status = es_signals_start(err);
     if (status == ES_OK && values->once == NULL) status = check_port(values->port, err);
-    if (status == ES_OK) status = cli_swarm_start(values->model, values->experts, NULL, &swarm, err);
+    if (status == ES_OK) status = cli_swarm_start(values->model, values->experts, values->isa, &swarm, err);
     if (status != ES_OK) return status;
     status = values->once != NULL ? answer_once(values, swarm, err) : serve(values, swarm, err);
     cli_swarm_stop(&swarm);
@@ -328,6 +329,12 @@ static const es_option OPTIONS[] = {
      .argument = "QUESTION",
      .at = offsetof(up_values, once),
      .help = "do not serve: print the reasoning and the answer to this question, and end"},
+    {.name = "--isa",
+     .kind = ES_OPTION_TEXT,
+     .argument = "NAME",
+     .at = offsetof(up_values, isa),
+     .initial = "auto",
+     .help = "kernel set to use"},
     {.name = "--quiet",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(up_values, quiet),

@@ -73,7 +73,7 @@ pageTest('a server that dies and comes back: the half answer stays, the next que
     await page.unroute('**/v1/chat/completions');
     await ask(page, 'Add 2 and 3.');
     await page.getByText('The question waits for it').waitFor();
-    stage.server = await startServer({port: stage.server.port});
+    stage.server = await startServer({port: stage.server.port, args: ['--isa', 'ref']});
     assert.match(await answered(page), /5/);
     await page.getByText('The server is back.').waitFor();
     assert.equal(await page.locator('.message.answer').first().locator('> .prose').innerText(), half);
