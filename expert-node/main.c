@@ -10,6 +10,7 @@
 #include "net/control.h"
 #include "read_test.h"
 #include "service/service.h"
+#include "supervise/notify.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -272,6 +273,7 @@ static es_status say_ready(void *context, es_err *err)
     es_endpoint_format(&at, control);
     at = es_service_data_endpoint(n->service);
     es_endpoint_format(&at, data);
+    es_notify_ready(control);
     snprintf(line, sizeof line, "ready control=%s data=%s name=%s experts=%zu", control, data, n->name,
              experts_held(n));
     int fd = (int)n->values->ready_fd;
@@ -280,21 +282,28 @@ static es_status say_ready(void *context, es_err *err)
     return ES_OK;
 }
 
+/* Whoever started us shows his own progress; a service manager gives more time while there is some. */
+static void tell_progress(void *context, uint64_t done, uint64_t total)
+{
+    node *n = context;
+    if (!n->values->die_with_parent && n->values->ready_fd == STDOUT_FILENO)
+        es_progress_update(&n->progress, done, total);
+    es_notify_loading(done, total);
+}
+
 static es_status serve(const values *v, node *n, es_err *err)
 {
     char what[128];
     snprintf(what, sizeof what, "loading experts %s", v->shards.count > 0 ? "of shards" : v->part);
     es_progress_init(&n->progress, what, NULL);
-    /* whoever started us shows his own progress */
-    bool alone = !v->die_with_parent && v->ready_fd == STDOUT_FILENO;
     es_service_work work = {.loader = n->loader,
                             .fingerprint = es_expert_store_fingerprint(n->store),
                             .kernels = n->kernels,
                             .pool = n->pool,
                             .read_bytes_per_s = es_read_test(n->kernels, n->pool),
                             .numa_nodes = es_machine_numa_nodes(ES_NUMA_PATH),
-                            .progress = alone ? es_progress_update : NULL,
-                            .progress_context = &n->progress,
+                            .progress = tell_progress,
+                            .progress_context = n,
                             .ready = say_ready,
                             .ready_context = n};
     work.row_formats[ES_ROWS_Q8] = v->rows != ROWS_F32;
