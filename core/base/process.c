@@ -397,6 +397,8 @@ es_status es_process_sibling(const char *name, char *out, size_t out_bytes, es_e
     return ES_OK;
 }
 
+/* ES_UNAVAILABLE, without a text, when nobody reads any more: whoever started us has given up, and tells why.
+ */
 static es_status write_line(int fd, const char *line, es_err *err)
 {
     char text[ES_PROCESS_LINE_MAX];
@@ -405,6 +407,10 @@ static es_status write_line(int fd, const char *line, es_err *err)
     ssize_t written;
     do written = write(fd, text, (size_t)bytes);
     while (written < 0 && errno == EINTR);
+    if (written < 0 && errno == EPIPE) {
+        if (err != NULL) *err = (es_err){.status = ES_UNAVAILABLE};
+        return ES_UNAVAILABLE;
+    }
     if (written != bytes) return es_err_set(err, ES_IO, "--ready-fd %d: %s", fd, strerror(errno));
     close(fd);
     return ES_OK;
@@ -415,7 +421,8 @@ void es_process_say_failed(int fd, es_err *err)
     if (fd <= STDERR_FILENO) return;
     char line[ES_PROCESS_LINE_MAX];
     snprintf(line, sizeof line, "%s%s %s", FAILED, es_status_describe(err->status)->name, err->text);
-    if (write_line(fd, line, NULL) == ES_OK) err->text[0] = '\0';
+    es_status told = write_line(fd, line, NULL);
+    if (told == ES_OK || told == ES_UNAVAILABLE) err->text[0] = '\0';
 }
 
 es_status es_process_say_ready(int fd, const char *line, es_err *err)

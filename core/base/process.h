@@ -66,10 +66,12 @@ void es_process_group_stop(es_process_group *group, int grace_ms);
 es_status es_process_sibling(const char *name, char *out, size_t out_bytes, es_err *err);
 
 /* The child's side when it cannot be used: writes err's status and text to fd, closes it and empties the
- * text, for the parent tells it now. Nothing happens, and the text stays, when fd is a standard stream. */
+ * text, for the parent tells it now, or has given up before. Nothing happens, and the text stays, when fd is
+ * a standard stream. */
 void es_process_say_failed(int fd, es_err *err);
 
-/* The child's side of ready: writes line and a newline to fd and closes it. */
+/* The child's side of ready: writes line and a newline to fd and closes it. ES_UNAVAILABLE, without a text,
+ * when nobody reads there any more. */
 es_status es_process_say_ready(int fd, const char *line, es_err *err);
 
 #endif
