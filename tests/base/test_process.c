@@ -244,6 +244,25 @@ static void a_child_dies_when_its_parent_is_killed(void **state)
     es_process_stop(&parent, 0);
 }
 
+static void a_child_whose_starter_gave_up_says_nothing(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN); /* as every program of ours does */
+    es_err ready = {.text = "old"}, failed = {.status = ES_CORRUPT, .text = "a reason"};
+    for (int round = 0; round < 2; round++) {
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        close(ends[0]);
+        if (round == 0)
+            assert_int_equal(es_process_say_ready(ends[1], "ready", &ready), ES_UNAVAILABLE);
+        else
+            es_process_say_failed(ends[1], &failed);
+        close(ends[1]);
+    }
+    assert_string_equal(ready.text, "");
+    assert_string_equal(failed.text, "");
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "play-parent") == 0 && strcmp(argv[2], "--ready-fd") == 0)
@@ -260,6 +279,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(pipes_carry_the_childs_input_and_output),
         cmocka_unit_test(a_group_is_stopped_within_one_grace_period),
         cmocka_unit_test(a_child_dies_when_its_parent_is_killed),
+        cmocka_unit_test(a_child_whose_starter_gave_up_says_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
