@@ -90,6 +90,21 @@ void es_document_held(const es_document *d, const es_document_node *node, uint8_
     }
 }
 
+size_t es_document_sums_of(const es_document *d, const es_units *units, size_t count, uint8_t *ret_sums,
+                           size_t sums_max)
+{
+    size_t done = 0;
+    for (size_t u = 0; u < count && d->sums != NULL; u++) {
+        size_t layer = es_document_layer(d, units[u].layer), some = units[u].expert_count;
+        ES_ASSERT(layer < d->layer_count && units[u].expert_first + some <= d->experts);
+        if (some > sums_max - done) return 0;
+        memcpy(ret_sums + done * ES_SUM_BYTES,
+               d->sums + (layer * d->experts + units[u].expert_first) * ES_SUM_BYTES, some * ES_SUM_BYTES);
+        done += some;
+    }
+    return done;
+}
+
 /* A document being read. */
 typedef struct reader {
     es_fields fields;

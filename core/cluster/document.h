@@ -109,6 +109,11 @@ static inline size_t es_document_cell(const es_document *document, size_t layer_
 /* The index of a layer of the model in the document's layers; layer_count when it is none of them. */
 size_t es_document_layer(const es_document *document, uint32_t layer);
 
+/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order:
+ * what a LOAD states. Returns how many; 0 when the document has none, or they are more than sums_max. */
+size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
+                           uint8_t *ret_sums, size_t sums_max);
+
 /* Marks in held [es_document_cells] (overwritten) what a node's units hold. */
 void es_document_held(const es_document *document, const es_document_node *node, uint8_t *held);
 

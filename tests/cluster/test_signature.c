@@ -113,6 +113,21 @@ static void what_was_changed_afterwards_is_refused(void **state)
     }
 }
 
+static void the_checksums_of_units_are_the_documents(void **state)
+{
+    (void)state;
+    uint8_t sums[2 * ES_SUM_BYTES];
+    const es_units units[] = {{1, 1, 1, 0, 1}, {1, 0, 1, 0, 1}};
+    es_document *d = make("{\"a\":[[1,0,2]]}", 'B');
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, 1), 0);
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, 2), 2);
+    assert_memory_equal(sums, d->sums + ES_SUM_BYTES, ES_SUM_BYTES);
+    assert_memory_equal(sums + ES_SUM_BYTES, d->sums, ES_SUM_BYTES);
+    d->sums = NULL;
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, 2), 0);
+    es_document_destroy(&d);
+}
+
 static void a_file_says_who_is_trusted(void **state)
 {
     (void)state;
@@ -148,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_signature_outlives_writing_and_reading),
         cmocka_unit_test(what_was_changed_afterwards_is_refused),
+        cmocka_unit_test(the_checksums_of_units_are_the_documents),
         cmocka_unit_test(a_file_says_who_is_trusted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
