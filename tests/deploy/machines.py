@@ -1,9 +1,9 @@
 """Machines: a Debian 12 each, with systemd as its first process, on a LAN of network namespaces.
 
 A machine is a writable layer over one tree that debootstrap made, in namespaces of its own (network, processes, mounts, name, IPC,
-control groups): to whoever is on it, a small server that has just been installed. The kernel is this machine's, so what a machine may
-change of it is a copy: /proc/sys and the settings of huge pages. Everything ends with the machine's first process. Needs root, overlayfs
-and a cgroup2 that is mounted.
+control groups): to whoever is on it, a small server that has just been installed. The kernel is this machine's and not a machine's to
+change: host tuning there works on a copy of its settings, in /kernel. Everything ends with the machine's first process. Needs root,
+overlayfs and a cgroup2 that is mounted.
 """
 import os
 import shutil
@@ -26,9 +26,10 @@ MASKED = ("systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kern
           "systemd-firstboot.service dev-hugepages.mount dev-mqueue.mount sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount "
           "sys-fs-fuse-connections.mount getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer "
           "e2scrub_all.timer fstrim.timer systemd-networkd-wait-online.service ifupdown-wait-online.service").split()
-# Copies of kernel settings that host tuning changes: path and content.
-SETTINGS = {"vm": {"swappiness": "60", "max_map_count": "65530", "overcommit_memory": "0"},
-            "net/core": {"rmem_max": "212992", "wmem_max": "212992", "somaxconn": "4096"}}
+# What a fresh Debian has of what host tuning changes.
+SETTINGS = {"/proc/sys/vm/swappiness": "60", "/proc/sys/vm/max_map_count": "65530", "/proc/sys/kernel/numa_balancing": "1",
+            "/proc/sys/net/core/rmem_max": "212992", "/proc/sys/net/core/wmem_max": "212992", "/proc/sys/net/core/somaxconn": "4096",
+            "/proc/sys/net/ipv4/tcp_slow_start_after_idle": "1", "/sys/kernel/mm/transparent_hugepage/enabled": "always [never] madvise"}
 
 BOOT = r"""
 set -eu
@@ -52,10 +53,6 @@ done
 ln -s null "$root/dev/console"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
-(cd "$layer/settings" && find . -mindepth 1 -type d -links 2) | while read -r there; do
-    mount --bind "$layer/settings/$there" "$root/proc/sys/$there"
-done
-mount --bind "$layer/hugepages" "$root/sys/kernel/mm/transparent_hugepage"
 hostname "$name"
 cd "$root"
 mkdir -p old
@@ -118,6 +115,10 @@ def prepare_base(package):
         link = os.path.join(units, unit)
         if not os.path.lexists(link):
             os.symlink("/dev/null", link)
+    tuning = os.path.join(units, "essaim-host-tuning.service.d")
+    os.makedirs(tuning, exist_ok=True)
+    with open(os.path.join(tuning, "copy.conf"), "w", encoding="utf-8") as file:
+        print("[Service]\nEnvironment=ESSAIM_ROOT=/kernel", file=file)
     shutil.copy(package, os.path.join(BASE, "root/essaim.deb"))
     os.makedirs(os.path.join(BASE, "root/.ssh"), mode=0o700, exist_ok=True)
     in_tree(BASE, "apt-get", "update", "-qq")
@@ -148,7 +149,7 @@ class Machine:
         self.init = self._first_process()
 
     def _make_layer(self, names):
-        for folder in ("upper/etc", "work", "root", "hugepages"):
+        for folder in ("upper/etc", "work", "root"):
             os.makedirs(os.path.join(self.layer, folder))
         os.chmod(os.path.join(self.layer, "upper"), 0o755)
         with open(os.path.join(self.layer, "upper/etc/hostname"), "w", encoding="utf-8") as file:
@@ -157,14 +158,11 @@ class Machine:
             print("127.0.0.1 localhost", file=file)
             for name, address in names.items():
                 print(address, name, file=file)
-        for folder, values in SETTINGS.items():
-            there = os.path.join(self.layer, "settings", folder)
-            os.makedirs(there)
-            for name, value in values.items():
-                with open(os.path.join(there, name), "w", encoding="utf-8") as file:
-                    print(value, file=file)
-        with open(os.path.join(self.layer, "hugepages/enabled"), "w", encoding="utf-8") as file:
-            print("always [never] madvise", file=file)
+        for path, value in SETTINGS.items():
+            there = f"{self.layer}/upper/kernel{path}"
+            os.makedirs(os.path.dirname(there), exist_ok=True)
+            with open(there, "w", encoding="utf-8") as file:
+                print(value, file=file)
 
     def _first_process(self):
         end = time.monotonic() + 20
@@ -179,6 +177,10 @@ class Machine:
     def boot_log(self):
         with open(os.path.join(self.layer, "boot.log"), encoding="utf-8", errors="replace") as file:
             return file.read()
+
+    def path(self, there):
+        """A path on the machine, as this process sees it."""
+        return f"/proc/{self.init}/root{there}"
 
     def command(self, *words):
         """words, to be run on the machine."""
@@ -195,9 +197,18 @@ class Machine:
 
     def wait_until_up(self, seconds=60):
         """Until systemd has started what it starts; "degraded" tells which unit failed."""
-        state = self.run(f"timeout {seconds} systemctl is-system-running --wait", check=False, timeout=seconds + 10).strip()
+        end = time.monotonic() + seconds
+        state = ""
+        while state not in ("running", "degraded") and time.monotonic() < end:
+            time.sleep(0.1)
+            state = self.run("systemctl is-system-running", check=False).strip()
         if state != "running":
-            raise RuntimeError(f"{self.name} is {state}: {self.run('systemctl --failed --no-legend; journalctl -n 30 --no-pager', check=False)}")
+            raise RuntimeError(f"{self.name} is {state}: {self.failures()}")
+
+    def failures(self):
+        """What its service manager says of units that are not well."""
+        return self.run("for unit in $(systemctl list-units --state failed,activating --no-legend --plain | cut -d' ' -f1); do "
+                        "systemctl status --no-pager -l -n 20 $unit; done", check=False)
 
     def close(self):
         try:
@@ -240,7 +251,10 @@ class Lan:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            for machine in self.machines.values():
+                print(f"{machine.name}: {machine.failures()}", file=sys.stderr)
         self.close()
 
     def close(self):
