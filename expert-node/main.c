@@ -8,9 +8,9 @@
 #include "base/signals.h"
 #include "base/size.h"
 #include "net/control.h"
-#include "read_test.h"
 #include "service/service.h"
 #include "supervise/notify.h"
+#include "yardstick/yardstick.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -300,7 +300,7 @@ static es_status serve(const values *v, node *n, es_err *err)
                             .fingerprint = es_expert_store_fingerprint(n->store),
                             .kernels = n->kernels,
                             .pool = n->pool,
-                            .read_bytes_per_s = es_read_test(n->kernels, n->pool),
+                            .read_bytes_per_s = es_yardstick_read(n->kernels, n->pool),
                             .numa_nodes = es_machine_numa_nodes(ES_NUMA_PATH),
                             .progress = tell_progress,
                             .progress_context = n,
