@@ -280,8 +280,13 @@ static es_status save(const doctor *d, es_err *err)
     for (size_t i = 0; i < d->peers.count; i++) {
         const es_link_report *r = &d->links[i].report;
         const es_probe_machine *told = &r->peer.machine;
-        if (r->rounds == 0 || told->memory_bytes == 0 || told->cores == 0 || told->read_bytes_per_s <= 0)
+        if (r->rounds == 0) continue;
+        if (told->memory_bytes == 0 || told->cores == 0 || told->read_bytes_per_s <= 0) {
+            fprintf(stderr,
+                    "essaim doctor: %s has not measured itself and is not in %s: run essaim doctor there\n",
+                    r->peer.name, d->values->save);
             continue;
+        }
         es_machine *m = &machines[count++];
         *m = (es_machine){.memory_bytes = told->memory_bytes,
                           .cores = told->cores,
