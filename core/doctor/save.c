@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 enum { DIGITS = 4 }; /* more than a second measurement would confirm */
@@ -10,7 +11,8 @@ enum { DIGITS = 4 }; /* more than a second measurement would confirm */
 static void put(json_t *object, const char *key, double value)
 {
     if (value <= 0) return;
-    json_object_set_new(object, key, json_real(value));
+    bool whole = value == floor(value) && value < 1e15;
+    json_object_set_new(object, key, whole ? json_integer((json_int_t)value) : json_real(value));
 }
 
 static bool is_taken(const es_machine *machines, size_t count, const char *name)
