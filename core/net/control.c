@@ -87,8 +87,8 @@ typedef struct request_bodies {
     Essaim__V1__Change change;
     Essaim__V1__Drain drain;
     Essaim__V1__State state;
-    Essaim__V1__Probe probe;
     Essaim__V1__Members members;
+    Essaim__V1__Probe probe;
 } request_bodies;
 
 static void lay_out_members(es_control_memory *memory, const es_members *members, Essaim__V1__Members *m)
