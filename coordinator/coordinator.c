@@ -26,7 +26,7 @@ struct es_coordinator {
     es_keys keys;
     es_swarm *swarm;       /* NULL: experts are computed here */
     es_registry *registry; /* NULL: nodes are as the options say */
-    es_members *members;   /* with it */
+    es_membership *members;   /* with it */
     es_expert_backend *backend;
     es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
@@ -258,7 +258,7 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
 static es_status open_members(es_coordinator *c, es_err *err)
 {
     const es_coordinator_options *o = &c->options;
-    const es_members_options options = {
+    const es_membership_options options = {
         .registry = c->registry,
         .embedded = o->registry.folder != NULL,
         .swarm = c->swarm,
@@ -273,7 +273,7 @@ static es_status open_members(es_coordinator *c, es_err *err)
         .copies = o->copies,
         .replace_after_s = (unsigned)o->replace_after_s,
     };
-    return es_members_create(&options, &c->members, err);
+    return es_membership_create(&options, &c->members, err);
 }
 
 /* Whether nodes compute the experts. */
@@ -360,7 +360,7 @@ void es_coordinator_close(es_coordinator **coordinator)
     es_coordinator *c = *coordinator;
     if (c == NULL) return;
     es_forward_destroy(&c->forward);
-    es_members_destroy(&c->members);
+    es_membership_destroy(&c->members);
     es_registry_close(&c->registry);
     if (c->backend != NULL) c->backend->destroy(&c->backend);
     if (c->local != NULL) c->local->destroy(&c->local);
@@ -379,7 +379,7 @@ es_status es_coordinator_wait(es_coordinator *c, es_coordinator_waits_fn *waits,
     if (c->members == NULL || c->local != NULL) return ES_OK;
     while (es_swarm_missing(c->swarm, &missing) != ES_OK) {
         char what[ES_ERR_TEXT_MAX];
-        es_members_info info = es_members_get(c->members, NULL, 0);
+        es_membership_info info = es_membership_get(c->members, NULL, 0);
         snprintf(what, sizeof what, "waiting for nodes that hold all experts: %.200s%s%.300s", missing.text,
                  info.why[0] != '\0' ? "; " : "", info.why);
         if (!waits(context, what)) return es_err_set(err, ES_CANCELLED, "stopped while %s", what);
@@ -389,7 +389,7 @@ es_status es_coordinator_wait(es_coordinator *c, es_coordinator_waits_fn *waits,
     return ES_OK;
 }
 
-es_members *es_coordinator_members(const es_coordinator *coordinator)
+es_membership *es_coordinator_members(const es_coordinator *coordinator)
 {
     return coordinator->members;
 }
@@ -422,7 +422,7 @@ static size_t kv_pages(const es_coordinator *c)
 
 static void tell_heat(void *context, const float *heat)
 {
-    es_members_take_heat(context, heat);
+    es_membership_take_heat(context, heat);
 }
 
 es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_err *err)

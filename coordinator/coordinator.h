@@ -73,7 +73,7 @@ es_status es_coordinator_wait(es_coordinator *coordinator, es_coordinator_waits_
 
 /* All borrowed until the coordinator closes. */
 const es_model *es_coordinator_model(const es_coordinator *coordinator);
-es_members *es_coordinator_members(const es_coordinator *coordinator); /* NULL: there is no registry */
+es_membership *es_coordinator_members(const es_coordinator *coordinator); /* NULL: there is no registry */
 const es_kernels *es_coordinator_kernels(const es_coordinator *coordinator);
 const es_coordinator_options *es_coordinator_get_options(const es_coordinator *coordinator);
 

@@ -63,7 +63,7 @@ void es_http_waiting(es_http *http, const char *what);
 
 /* From here on /cluster shows the members and takes drains; NULL: there is no registry. Borrowed until the
  * server closes. */
-void es_http_members(es_http *http, es_members *members);
+void es_http_members(es_http *http, es_membership *members);
 
 /* What is served; borrowed until the server closes. */
 typedef struct es_http_service {

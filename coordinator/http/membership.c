@@ -11,12 +11,12 @@
 enum { DRAIN_BODY_MAX = 4096 };
 
 /* All members, malloc'd; NULL when memory is short. */
-static es_member_info *read_members(es_members *members, es_members_info *ret_info, size_t *ret_count)
+static es_member_info *read_members(es_membership *members, es_membership_info *ret_info, size_t *ret_count)
 {
-    size_t room = es_members_get(members, NULL, 0).member_count;
+    size_t room = es_membership_get(members, NULL, 0).member_count;
     es_member_info *list = calloc(room + 1, sizeof *list);
     if (list == NULL) return NULL;
-    *ret_info = es_members_get(members, list, room);
+    *ret_info = es_membership_get(members, list, room);
     *ret_count = es_size_min(room, ret_info->member_count);
     return list;
 }
@@ -40,8 +40,8 @@ static json_t *member_json(const es_member_info *m)
 
 json_t *es_http_members_json(es_http *http)
 {
-    es_members *members = atomic_load(&http->members);
-    es_members_info info;
+    es_membership *members = atomic_load(&http->members);
+    es_membership_info info;
     size_t count = 0;
     if (members == NULL) return NULL;
     es_member_info *list = read_members(members, &info, &count);
@@ -67,8 +67,8 @@ static void value(es_buffer *out, const char *name, const char *type, const char
 void es_http_members_metrics(es_http *http, es_buffer *out)
 {
     static const char PHASE[] = "essaim_member_phase", MISSING[] = "essaim_member_missing_experts";
-    es_members *members = atomic_load(&http->members);
-    es_members_info info;
+    es_membership *members = atomic_load(&http->members);
+    es_membership_info info;
     size_t count = 0;
     es_member_info *list = members != NULL ? read_members(members, &info, &count) : NULL;
     if (list == NULL) return;
@@ -102,7 +102,8 @@ static es_status read_drain(const es_http_request *r, char ret_name[ES_NAME_MAX 
 {
     json_t *body;
     if (r->body.bytes > DRAIN_BODY_MAX) return es_err_set(err, ES_INVALID, "the body is too long");
-    const es_json_text text = {"the request's body", r->body.data != NULL ? (const char *)r->body.data : "", r->body.bytes};
+    const es_json_text text = {"the request's body", r->body.data != NULL ? (const char *)r->body.data : "",
+                               r->body.bytes};
     es_status status = es_json_parse(&text, &body, err);
     if (status != ES_OK) return es_err_set(err, ES_INVALID, "the body is not {\"node\": NAME}");
     const char *name = json_string_value(json_object_get(body, "node"));
@@ -118,13 +119,13 @@ enum MHD_Result es_http_drain_node(es_http_request *r)
 {
     char name[ES_NAME_MAX + 1];
     es_err err;
-    es_members *members = atomic_load(&r->http->members);
+    es_membership *members = atomic_load(&r->http->members);
     es_status status = read_drain(r, name, &err);
     if (status != ES_OK) return es_http_reply_error(r, 400, "invalid_request", err.text);
     if (members == NULL)
         return es_http_reply_error(r, 409, "no_registry",
                                    "this coordinator follows no registry: it has no members");
-    status = es_members_drain(members, name, &err);
+    status = es_membership_drain(members, name, &err);
     if (status == ES_NOT_FOUND) return es_http_reply_error(r, 404, "not_found", err.text);
     if (status != ES_OK) return es_http_reply_error(r, 503, "overloaded", err.text);
     return es_http_reply_json(r, 202, json_pack("{s:s, s:s}", "node", name, "state", "draining"));

@@ -286,7 +286,7 @@ void es_http_waiting(es_http *http, const char *what)
     pthread_mutex_unlock(&http->keys_lock);
 }
 
-void es_http_members(es_http *http, es_members *members)
+void es_http_members(es_http *http, es_membership *members)
 {
     atomic_store(&http->members, members);
 }

@@ -54,8 +54,8 @@ typedef struct es_member {
     char why[ES_MEMBER_WHY_MAX];
 } es_member;
 
-struct es_members {
-    es_members_options options;
+struct es_membership {
+    es_membership_options options;
     pthread_t thread;
     bool running;
     atomic_bool stopping;
@@ -87,10 +87,10 @@ struct es_members {
     uint64_t reason_hash, tried_hash, tried_ns, hot_ns;
     char plan_why[ES_MEMBER_WHY_MAX];
 
-    es_members_info counts; /* its counters only */
+    es_membership_info counts; /* its counters only */
 
     pthread_mutex_t lock; /* around what follows */
-    es_members_info board;
+    es_membership_info board;
     es_member_info *infos; /* [board.member_count] */
     float *heat;           /* [layers][experts] */
     bool has_heat;
@@ -100,33 +100,33 @@ struct es_members {
 
 /* Whatever there is to do for a member's link without waiting: it connects, says hello, asks how far it is,
  * takes in answers. */
-void es_member_tend(es_members *m, es_member *member, uint64_t now_ns);
+void es_member_tend(es_membership *m, es_member *member, uint64_t now_ns);
 void es_member_close(es_member *member);
 
 /* True when the member may be asked for a change now. */
 bool es_member_is_free(const es_member *member, uint64_t now_ns);
 
 /* Asks for a change of units, or to drain. */
-void es_member_ask(es_members *m, es_member *member, es_control_kind kind, const es_units_change *change,
+void es_member_ask(es_membership *m, es_member *member, es_control_kind kind, const es_units_change *change,
                    uint64_t now_ns);
 
 /* table.c */
 
 /* Takes in the registry's latest view. */
-void es_members_take_view(es_members *m, uint64_t now_ns);
+void es_membership_take_view(es_membership *m, uint64_t now_ns);
 
 /* Takes in the valid placement when it is another than the one we know. */
-void es_members_take_placement(es_members *m, uint64_t now_ns);
-es_member *es_members_find(const es_members *m, const char *name);
+void es_membership_take_placement(es_membership *m, uint64_t now_ns);
+es_member *es_membership_find(const es_membership *m, const char *name);
 
 /* Tells the swarm who there is, when that changed. */
-void es_members_tell_swarm(es_members *m, uint64_t now_ns);
-void es_members_clear(es_members *m);
+void es_membership_tell_swarm(es_membership *m, uint64_t now_ns);
+void es_membership_clear(es_membership *m);
 
 /* orders.c: asks the nodes for their next steps. */
-void es_members_give_orders(es_members *m, uint64_t now_ns);
+void es_membership_give_orders(es_membership *m, uint64_t now_ns);
 
 /* planning.c: plans when there is a reason to. */
-void es_members_plan(es_members *m, uint64_t now_ns);
+void es_membership_plan(es_membership *m, uint64_t now_ns);
 
 #endif

@@ -35,7 +35,7 @@ void es_member_close(es_member *member)
 }
 
 /* It does not answer, or says that it cannot: tried again before long. */
-static void fail(es_members *m, es_member *member, const es_err *err, uint64_t now_ns)
+static void fail(es_membership *m, es_member *member, const es_err *err, uint64_t now_ns)
 {
     es_member_link *link = &member->link;
     uint64_t ms = es_size_min((size_t)AGAIN_MS << es_size_min(link->failures, 10), AGAIN_MAX_MS);
@@ -49,7 +49,7 @@ static void fail(es_members *m, es_member *member, const es_err *err, uint64_t n
     set_why(member, err->text);
 }
 
-static es_status begin(es_members *m, es_member *member, uint64_t now_ns, es_err *err)
+static es_status begin(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_member_link *link = &member->link;
     es_channel_limits limits = {ES_CONTROL_FRAME_MAX, QUEUE_MESSAGES};
@@ -61,7 +61,7 @@ static es_status begin(es_members *m, es_member *member, uint64_t now_ns, es_err
                               &link->channel, err);
 }
 
-static es_status send(es_members *m, es_member *member, es_control_request *request, uint64_t now_ns,
+static es_status send(es_membership *m, es_member *member, es_control_request *request, uint64_t now_ns,
                       es_err *err)
 {
     es_member_link *link = &member->link;
@@ -79,7 +79,7 @@ static es_status send(es_members *m, es_member *member, es_control_request *requ
     return ES_OK;
 }
 
-static es_status say_hello(es_members *m, es_member *member, uint64_t now_ns, es_err *err)
+static es_status say_hello(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_control_request request = {.kind = ES_CONTROL_HELLO, .hello = {.row_format = m->options.row_format}};
     strcpy(request.hello.name, "coordinator");
@@ -88,7 +88,7 @@ static es_status say_hello(es_members *m, es_member *member, uint64_t now_ns, es
 }
 
 /* What an embedded registry's record does not say yet, and the node does. */
-static void complete_record(es_members *m, es_member *member, const es_hello_reply *hello)
+static void complete_record(es_membership *m, es_member *member, const es_hello_reply *hello)
 {
     es_node_record *r = &member->record;
     const es_node_record before = *r;
@@ -103,7 +103,7 @@ static void complete_record(es_members *m, es_member *member, const es_hello_rep
     member->record_changed |= memcmp(&before, r, sizeof before) != 0;
 }
 
-static es_status take_units(es_members *m, es_member *member, const es_hello_reply *hello, es_err *err)
+static es_status take_units(es_membership *m, es_member *member, const es_hello_reply *hello, es_err *err)
 {
     es_chunk_set held;
     es_status status = es_chunk_set_check(m->options.shape, hello->units, hello->unit_count, err);
@@ -122,7 +122,7 @@ static es_status take_units(es_members *m, es_member *member, const es_hello_rep
     return ES_OK;
 }
 
-static es_status take_hello(es_members *m, es_member *member, const es_hello_reply *hello, es_err *err)
+static es_status take_hello(es_membership *m, es_member *member, const es_hello_reply *hello, es_err *err)
 {
     if (memcmp(hello->fingerprint, m->options.fingerprint, ES_FINGERPRINT_BYTES) != 0) {
         char theirs[ES_FINGERPRINT_TEXT_MAX], ours[ES_FINGERPRINT_TEXT_MAX];
@@ -148,7 +148,7 @@ static es_status take_hello(es_members *m, es_member *member, const es_hello_rep
 }
 
 /* How far the node is with what it was asked. */
-static void take_state(es_members *m, es_member *member, const es_node_state *state, uint64_t now_ns)
+static void take_state(es_membership *m, es_member *member, const es_node_state *state, uint64_t now_ns)
 {
     bool loading = state->phase == ES_NODE_LOADING, failed = state->failure[0] != '\0';
     bool other = state->epoch != member->state.epoch || state->mapped_bytes != member->state.mapped_bytes;
@@ -182,7 +182,7 @@ static es_status take_refusal(es_member *member, const es_control_reply *reply, 
     return ES_OK;
 }
 
-static es_status take_reply(es_members *m, es_member *member, es_message *message, uint64_t now_ns,
+static es_status take_reply(es_membership *m, es_member *member, es_message *message, uint64_t now_ns,
                             es_err *err)
 {
     es_control_reply reply;
@@ -206,7 +206,7 @@ static es_status take_reply(es_members *m, es_member *member, es_message *messag
     return status;
 }
 
-static es_status receive(es_members *m, es_member *member, uint64_t now_ns, es_err *err)
+static es_status receive(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_message message;
     es_status status = ES_OK;
@@ -220,7 +220,7 @@ static es_status receive(es_members *m, es_member *member, uint64_t now_ns, es_e
     return status;
 }
 
-static es_status advance(es_members *m, es_member *member, uint64_t now_ns, es_err *err)
+static es_status advance(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_member_link *link = &member->link;
     es_link stands = es_channel_link(link->channel);
@@ -244,7 +244,7 @@ static es_status advance(es_members *m, es_member *member, uint64_t now_ns, es_e
     return send(m, member, &request, now_ns, err);
 }
 
-void es_member_tend(es_members *m, es_member *member, uint64_t now_ns)
+void es_member_tend(es_membership *m, es_member *member, uint64_t now_ns)
 {
     es_member_link *link = &member->link;
     es_err err;
@@ -262,7 +262,7 @@ bool es_member_is_free(const es_member *member, uint64_t now_ns)
            now_ns >= member->pause_ns && es_channel_writable(member->link.channel);
 }
 
-void es_member_ask(es_members *m, es_member *member, es_control_kind kind, const es_units_change *change,
+void es_member_ask(es_membership *m, es_member *member, es_control_kind kind, const es_units_change *change,
                    uint64_t now_ns)
 {
     es_control_request request = {.kind = kind, .change = *change};

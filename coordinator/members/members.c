@@ -34,7 +34,7 @@ const char *es_member_phase_name(es_member_phase phase)
 
 static void wake(void *context)
 {
-    es_members *m = context;
+    es_membership *m = context;
     uint64_t one = 1;
     ssize_t bytes = write(m->wake_fd, &one, sizeof one);
     (void)bytes; /* full: it is readable already */
@@ -59,7 +59,7 @@ static size_t wanted_chunks(const es_member *member)
     return chunks;
 }
 
-static es_member_info info_of(const es_members *m, const es_member *member)
+static es_member_info info_of(const es_membership *m, const es_member *member)
 {
     size_t chunks = es_chunks_of(m->options.shape->expert_intermediate);
     uint64_t epoch = member->state.epoch;
@@ -82,7 +82,7 @@ static es_member_info info_of(const es_members *m, const es_member *member)
 }
 
 /* Why the placement is not in force. */
-static void explain(es_members *m, es_members_info *board)
+static void explain(es_membership *m, es_membership_info *board)
 {
     board->why[0] = '\0';
     if (m->plan_why[0] != '\0') {
@@ -103,10 +103,10 @@ static void explain(es_members *m, es_members_info *board)
     }
 }
 
-static void publish(es_members *m)
+static void publish(es_membership *m)
 {
     es_member_info *infos = calloc(m->count + 1, sizeof *infos);
-    es_members_info board = m->counts;
+    es_membership_info board = m->counts;
     if (infos == NULL) return; /* what was shown before stays */
     board.embedded = m->options.embedded;
     board.automatic = m->options.automatic;
@@ -130,11 +130,11 @@ static void publish(es_members *m)
 }
 
 /* Marks a node that is to be switched off; planning does the rest. */
-static void order_drains(es_members *m, uint64_t now_ns)
+static void order_drains(es_membership *m, uint64_t now_ns)
 {
     char name[ES_NAME_MAX + 1];
     while (es_queue_pop(m->drains, name)) {
-        es_member *member = es_members_find(m, name);
+        es_member *member = es_membership_find(m, name);
         es_err err;
         if (member == NULL || !member->known || member->drained) continue;
         member->ordered = true;
@@ -151,7 +151,7 @@ static void order_drains(es_members *m, uint64_t now_ns)
     }
 }
 
-static bool is_moving(const es_members *m)
+static bool is_moving(const es_membership *m)
 {
     if (m->list_dirty) return true;
     for (size_t n = 0; n < m->count; n++) {
@@ -164,7 +164,7 @@ static bool is_moving(const es_members *m)
 }
 
 /* Until a message comes, somebody wakes us, or it is time for another look. */
-static void sleep_a_while(es_members *m)
+static void sleep_a_while(es_membership *m)
 {
     int count = 0;
     uint64_t woken;
@@ -179,23 +179,23 @@ static void sleep_a_while(es_members *m)
 
 static void *members_main(void *context)
 {
-    es_members *m = context;
+    es_membership *m = context;
     while (!atomic_load(&m->stopping)) {
         uint64_t now_ns = es_clock_now_ns();
-        es_members_take_view(m, now_ns);
+        es_membership_take_view(m, now_ns);
         order_drains(m, now_ns);
-        es_members_take_placement(m, now_ns);
+        es_membership_take_placement(m, now_ns);
         for (size_t n = 0; n < m->count; n++) es_member_tend(m, m->members[n], now_ns);
-        es_members_tell_swarm(m, now_ns);
-        es_members_give_orders(m, now_ns);
-        es_members_plan(m, now_ns);
+        es_membership_tell_swarm(m, now_ns);
+        es_membership_give_orders(m, now_ns);
+        es_membership_plan(m, now_ns);
         publish(m);
         sleep_a_while(m);
     }
     return NULL;
 }
 
-static es_status make_parts(es_members *m, es_err *err)
+static es_status make_parts(es_membership *m, es_err *err)
 {
     const es_shape *shape = m->options.shape;
     const es_net_options net = {.keys = m->options.keys};
@@ -220,7 +220,7 @@ static es_status make_parts(es_members *m, es_err *err)
 }
 
 /* Signals are for the thread that waits for them. */
-static es_status start_thread(es_members *m, es_err *err)
+static es_status start_thread(es_membership *m, es_err *err)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -232,10 +232,10 @@ static es_status start_thread(es_members *m, es_err *err)
     return ES_OK;
 }
 
-es_status es_members_create(const es_members_options *options, es_members **ret_members, es_err *err)
+es_status es_membership_create(const es_membership_options *options, es_membership **ret_members, es_err *err)
 {
     *ret_members = NULL;
-    es_members *m = calloc(1, sizeof *m);
+    es_membership *m = calloc(1, sizeof *m);
     if (m == NULL) return es_err_set(err, ES_NO_MEMORY, "members");
     m->options = *options;
     m->wake_fd = -1;
@@ -246,14 +246,14 @@ es_status es_members_create(const es_members_options *options, es_members **ret_
         es_registry_on_change(options->registry, wake, m);
         status = start_thread(m, err);
     }
-    if (status != ES_OK) es_members_destroy(&m);
+    if (status != ES_OK) es_membership_destroy(&m);
     *ret_members = m;
     return status;
 }
 
-void es_members_destroy(es_members **members)
+void es_membership_destroy(es_membership **members)
 {
-    es_members *m = *members;
+    es_membership *m = *members;
     if (m == NULL) return;
     if (m->running) {
         atomic_store(&m->stopping, true);
@@ -261,7 +261,7 @@ void es_members_destroy(es_members **members)
         pthread_join(m->thread, NULL);
     }
     es_registry_on_change(m->options.registry, NULL, NULL);
-    es_members_clear(m);
+    es_membership_clear(m);
     es_net_close(&m->net);
     es_queue_destroy(&m->drains);
     es_control_memory_destroy(&m->memory);
@@ -282,7 +282,7 @@ void es_members_destroy(es_members **members)
     *members = NULL;
 }
 
-es_status es_members_drain(es_members *m, const char *name, es_err *err)
+es_status es_membership_drain(es_membership *m, const char *name, es_err *err)
 {
     char item[ES_NAME_MAX + 1] = "";
     bool known = false;
@@ -294,7 +294,7 @@ es_status es_members_drain(es_members *m, const char *name, es_err *err)
     return es_queue_push(m->drains, item) ? ES_OK : es_err_set(err, ES_BUSY, "too many drains wait");
 }
 
-void es_members_take_heat(es_members *m, const float *heat)
+void es_membership_take_heat(es_membership *m, const float *heat)
 {
     const es_shape *s = m->options.shape;
     pthread_mutex_lock(&m->lock);
@@ -303,10 +303,10 @@ void es_members_take_heat(es_members *m, const float *heat)
     pthread_mutex_unlock(&m->lock);
 }
 
-es_members_info es_members_get(es_members *m, es_member_info *ret_members, size_t room)
+es_membership_info es_membership_get(es_membership *m, es_member_info *ret_members, size_t room)
 {
     pthread_mutex_lock(&m->lock);
-    es_members_info board = m->board;
+    es_membership_info board = m->board;
     size_t count = es_size_min(board.member_count, room);
     if (count > 0) memcpy(ret_members, m->infos, count * sizeof *ret_members);
     pthread_mutex_unlock(&m->lock);

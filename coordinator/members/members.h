@@ -9,7 +9,7 @@
 enum { ES_MEMBER_WHY_MAX = 320, ES_MEMBERS_REPLACE_AFTER_S = 120 };
 
 /* Pointers are borrowed for its life, texts too. */
-typedef struct es_members_options {
+typedef struct es_membership_options {
     es_registry *registry;
     bool embedded;   /* leases are kept here, for nodes that answer */
     es_swarm *swarm; /* is told the nodes, and tells what it has seen of them */
@@ -23,23 +23,24 @@ typedef struct es_members_options {
     es_placement_mode mode;
     size_t copies;            /* 0: as many as stand, at first 1 */
     unsigned replace_after_s; /* until a node that does not answer is planned without */
-} es_members_options;
+} es_membership_options;
 
-typedef struct es_members es_members;
+typedef struct es_membership es_membership;
 
 /* Starts the thread. */
-es_status es_members_create(const es_members_options *options, es_members **ret_members, es_err *err);
+es_status es_membership_create(const es_membership_options *options, es_membership **ret_members,
+                               es_err *err);
 
 /* Ends it, within a moment unless the registry keeps it waiting, and then within its deadline. */
-void es_members_destroy(es_members **members);
+void es_membership_destroy(es_membership **members);
 
 /* Any thread: the node called name is to be switched off. It is marked in the registry, planned without, and
- * told once nothing needs it; es_members_get says how far that is. ES_NOT_FOUND; ES_BUSY: too many ask at
+ * told once nothing needs it; es_membership_get says how far that is. ES_NOT_FOUND; ES_BUSY: too many ask at
  * once. */
-es_status es_members_drain(es_members *members, const char *name, es_err *err);
+es_status es_membership_drain(es_membership *members, const char *name, es_err *err);
 
 /* Any thread: how often each expert was chosen of late, [layers][experts] of the model. */
-void es_members_take_heat(es_members *members, const float *heat);
+void es_membership_take_heat(es_membership *members, const float *heat);
 
 typedef enum es_member_phase {
     ES_MEMBER_GONE,    /* does not answer */
@@ -68,7 +69,7 @@ typedef struct es_member_info {
 } es_member_info;
 
 /* All of them. A value. */
-typedef struct es_members_info {
+typedef struct es_membership_info {
     bool embedded, automatic, frozen; /* frozen: the registry does not answer */
     es_epoch wanted, in_force;        /* the registry's; the latest that all its nodes had reached */
     es_placement_mode mode;           /* of wanted */
@@ -76,9 +77,9 @@ typedef struct es_members_info {
     uint64_t plans, swaps, lost_swaps, loads, drops; /* counters; lost_swaps: somebody else's was first */
     size_t member_count;
     char why[ES_MEMBER_WHY_MAX]; /* why wanted is not in force, or no placement is made; "": all is well */
-} es_members_info;
+} es_membership_info;
 
 /* Any thread: as of a moment ago; up to room members, ascending by name. */
-es_members_info es_members_get(es_members *members, es_member_info *ret_members, size_t room);
+es_membership_info es_membership_get(es_membership *members, es_member_info *ret_members, size_t room);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-static es_reconcile_node node_of(const es_members *m, const es_member *member, uint64_t now_ns)
+static es_reconcile_node node_of(const es_membership *m, const es_member *member, uint64_t now_ns)
 {
     uint64_t epoch = m->document != NULL ? es_epoch_number(m->document->epoch) : 0;
     return (es_reconcile_node){
@@ -20,14 +20,14 @@ static es_reconcile_node node_of(const es_members *m, const es_member *member, u
 }
 
 /* What an order says of units: in m->units, in the slices of the placement. */
-static es_status list_units(es_members *m, es_units_change *ret_change, es_err *err)
+static es_status list_units(es_membership *m, es_units_change *ret_change, es_err *err)
 {
     *ret_change = (es_units_change){.epoch = es_epoch_number(m->document->epoch), .units = m->units};
     return es_chunk_set_units(&m->change, (uint32_t)m->document->slices, m->units, ES_UNITS_MAX,
                               &ret_change->unit_count, err);
 }
 
-static void give_order(es_members *m, es_member *member, const es_reconcile_node *node, uint64_t now_ns)
+static void give_order(es_membership *m, es_member *member, const es_reconcile_node *node, uint64_t now_ns)
 {
     es_units_change change = {.units = m->units};
     es_err err;
@@ -55,7 +55,7 @@ static void give_order(es_members *m, es_member *member, const es_reconcile_node
     if (status != ES_OK) snprintf(member->why, sizeof member->why, "%.*s", ES_MEMBER_WHY_MAX - 1, err.text);
 }
 
-void es_members_give_orders(es_members *m, uint64_t now_ns)
+void es_membership_give_orders(es_membership *m, uint64_t now_ns)
 {
     for (size_t n = 0; n < m->count; n++) m->nodes[n] = node_of(m, m->members[n], now_ns);
     es_reconcile_uncovered(m->nodes, m->count, &m->uncovered);

@@ -25,7 +25,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
     return (hash ^ 0xff) * UINT64_C(1099511628211);
 }
 
-static bool is_gone(const es_members *m, const es_member *member, uint64_t now_ns)
+static bool is_gone(const es_membership *m, const es_member *member, uint64_t now_ns)
 {
     if (!member->known || member->revoked || member->refused) return true;
     return member->gone_ns != 0 &&
@@ -33,13 +33,13 @@ static bool is_gone(const es_members *m, const es_member *member, uint64_t now_n
 }
 
 /* A placement names a node that nobody registered: it may still come. */
-static bool may_come(const es_members *m, const es_member *member, uint64_t now_ns)
+static bool may_come(const es_membership *m, const es_member *member, uint64_t now_ns)
 {
     return !member->known && member->record.control[0] == '\0' &&
            now_ns - member->gone_ns <= ms_ns(m->options.replace_after_s * UINT64_C(1000));
 }
 
-static void list_nodes(const es_members *m, es_policy_node *nodes, uint64_t now_ns)
+static void list_nodes(const es_membership *m, es_policy_node *nodes, uint64_t now_ns)
 {
     for (size_t n = 0; n < m->count; n++) {
         const es_member *member = m->members[n];
@@ -57,7 +57,7 @@ static void list_nodes(const es_members *m, es_policy_node *nodes, uint64_t now_
     }
 }
 
-static es_status read_model(es_members *m, es_err *err)
+static es_status read_model(es_membership *m, es_err *err)
 {
     if (m->arena != NULL) return ES_OK;
     m->arena = es_arena_create();
@@ -68,7 +68,7 @@ static es_status read_model(es_members *m, es_err *err)
 }
 
 /* Every layer's counts, of layers with experts only; NULL when nothing was counted. */
-static double *copy_heat(es_members *m)
+static double *copy_heat(es_membership *m)
 {
     size_t experts = m->options.shape->experts;
     double *heat = calloc(m->model.layer_count * experts, sizeof *heat), all = 0;
@@ -86,7 +86,7 @@ static double *copy_heat(es_members *m)
 }
 
 /* An expert in as many slices as before, or else so that every node gets one. */
-static size_t slices_of(const es_members *m, const es_policy_verdict *v)
+static size_t slices_of(const es_membership *m, const es_policy_verdict *v)
 {
     if (v->mode != ES_PLACE_SLICE) return 1;
     if (m->document != NULL && m->document->mode == ES_PLACE_SLICE) return m->document->slices;
@@ -94,7 +94,7 @@ static size_t slices_of(const es_members *m, const es_policy_verdict *v)
     return es_size_max(es_size_min(v->node_count / v->copies, chunks), 1);
 }
 
-static es_status make_plan(es_members *m, const es_policy_verdict *v, const es_planner_node *nodes,
+static es_status make_plan(es_membership *m, const es_policy_verdict *v, const es_planner_node *nodes,
                            const double *heat, es_document **ret_document, es_err *err)
 {
     uint64_t *cell_bytes = calloc(m->model.layer_count, sizeof *cell_bytes);
@@ -144,7 +144,7 @@ static bool is_same(const es_document *before, const es_document *after)
     return true;
 }
 
-static es_status swap(es_members *m, const es_document *d, uint64_t now_ns, es_err *err)
+static es_status swap(es_membership *m, const es_document *d, uint64_t now_ns, es_err *err)
 {
     es_epoch before = m->document != NULL ? m->document->epoch : (es_epoch){0, 0};
     es_status status = es_registry_swap(m->options.registry, before, d, now_ns + ms_ns(SWAP_MS), err);
@@ -155,7 +155,7 @@ static es_status swap(es_members *m, const es_document *d, uint64_t now_ns, es_e
 }
 
 /* A drain for which nobody has room is called off. */
-static void call_off_drains(es_members *m, const char *why, uint64_t now_ns)
+static void call_off_drains(es_membership *m, const char *why, uint64_t now_ns)
 {
     for (size_t n = 0; n < m->count; n++) {
         es_member *member = m->members[n];
@@ -170,7 +170,7 @@ static void call_off_drains(es_members *m, const char *why, uint64_t now_ns)
     }
 }
 
-static void plan(es_members *m, es_policy_verdict *v, const es_planner_node *nodes, uint64_t now_ns)
+static void plan(es_membership *m, es_policy_verdict *v, const es_planner_node *nodes, uint64_t now_ns)
 {
     es_document *d = NULL;
     es_err err;
@@ -199,7 +199,7 @@ static void plan(es_members *m, es_policy_verdict *v, const es_planner_node *nod
     es_document_destroy(&d);
 }
 
-static uint64_t hash_of(const es_members *m, const es_policy_verdict *v, const es_planner_node *nodes)
+static uint64_t hash_of(const es_membership *m, const es_policy_verdict *v, const es_planner_node *nodes)
 {
     uint64_t hash = es_epoch_number(m->view->epoch) * 31 + (uint64_t)v->reason;
     hash = hash_text(hash, v->name);
@@ -208,14 +208,14 @@ static uint64_t hash_of(const es_members *m, const es_policy_verdict *v, const e
 }
 
 /* Hot experts are looked at now and then, when nothing else is to be done. */
-static bool is_hot_due(const es_members *m, const es_policy_verdict *v, uint64_t now_ns)
+static bool is_hot_due(const es_membership *m, const es_policy_verdict *v, uint64_t now_ns)
 {
     return m->options.automatic && v->reason == ES_POLICY_NOTHING && m->document != NULL &&
            m->document->mode == ES_PLACE_REPLICATE && now_ns - m->hot_ns > ms_ns(HOT_MS) &&
            es_epoch_number(m->in_force) == es_epoch_number(m->document->epoch);
 }
 
-void es_members_plan(es_members *m, uint64_t now_ns)
+void es_membership_plan(es_membership *m, uint64_t now_ns)
 {
     uint64_t ours = m->document != NULL ? es_epoch_number(m->document->epoch) : 0;
     /* What stands is not known, or not to be changed. */

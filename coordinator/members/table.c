@@ -9,7 +9,7 @@
 
 enum { DOCUMENT_MS = 3000, AGAIN_MS = 2000, LIST_MS = 100, RENEW_PART = 4 };
 
-static size_t place_of(const es_members *m, const char *name)
+static size_t place_of(const es_membership *m, const char *name)
 {
     size_t low = 0, high = m->count;
     while (low < high) {
@@ -22,14 +22,14 @@ static size_t place_of(const es_members *m, const char *name)
     return low;
 }
 
-es_member *es_members_find(const es_members *m, const char *name)
+es_member *es_membership_find(const es_membership *m, const char *name)
 {
     size_t at = place_of(m, name);
     return at < m->count && strcmp(m->members[at]->record.name, name) == 0 ? m->members[at] : NULL;
 }
 
 /* NULL when memory is short, or there are as many as a registry and a placement may name. */
-static es_member *find_or_add(es_members *m, const char *name, uint64_t now_ns)
+static es_member *find_or_add(es_membership *m, const char *name, uint64_t now_ns)
 {
     size_t at = place_of(m, name), room = sizeof m->members / sizeof m->members[0];
     if (at < m->count && strcmp(m->members[at]->record.name, name) == 0) return m->members[at];
@@ -52,7 +52,7 @@ static void free_member(es_member *member)
     free(member);
 }
 
-void es_members_clear(es_members *m)
+void es_membership_clear(es_membership *m)
 {
     for (size_t n = 0; n < m->count; n++) free_member(m->members[n]);
     m->count = 0;
@@ -66,7 +66,7 @@ static bool is_revoked(const es_registry_view *view, const char *key)
     return false;
 }
 
-static void take_record(es_members *m, const es_node_record *record, bool registered, uint64_t now_ns)
+static void take_record(es_membership *m, const es_node_record *record, bool registered, uint64_t now_ns)
 {
     es_member *member = find_or_add(m, record->name, now_ns);
     if (member == NULL) return;
@@ -96,7 +96,7 @@ static void take_record(es_members *m, const es_node_record *record, bool regist
 }
 
 /* Nobody names it any more. */
-static void drop_unknown(es_members *m)
+static void drop_unknown(es_membership *m)
 {
     size_t kept = 0;
     for (size_t n = 0; n < m->count; n++) {
@@ -112,7 +112,7 @@ static void drop_unknown(es_members *m)
 }
 
 /* A lease is kept for a node that answers; its record is written when it says something new. */
-static void renew(es_members *m, uint64_t now_ns)
+static void renew(es_membership *m, uint64_t now_ns)
 {
     for (size_t n = 0; n < m->count; n++) {
         es_member *member = m->members[n];
@@ -128,7 +128,7 @@ static void renew(es_members *m, uint64_t now_ns)
     }
 }
 
-void es_members_take_view(es_members *m, uint64_t now_ns)
+void es_membership_take_view(es_membership *m, uint64_t now_ns)
 {
     es_registry_view *view;
     if (m->options.embedded) renew(m, now_ns);
@@ -150,7 +150,7 @@ void es_members_take_view(es_members *m, uint64_t now_ns)
     drop_unknown(m);
 }
 
-static es_status set_wanted(es_members *m, const es_document *d, uint64_t now_ns, es_err *err)
+static es_status set_wanted(es_membership *m, const es_document *d, uint64_t now_ns, es_err *err)
 {
     for (size_t n = 0; n < m->count; n++) m->members[n]->is_wanted = false;
     for (size_t n = 0; n < d->node_count; n++) {
@@ -167,7 +167,7 @@ static es_status set_wanted(es_members *m, const es_document *d, uint64_t now_ns
     return ES_OK;
 }
 
-void es_members_take_placement(es_members *m, uint64_t now_ns)
+void es_membership_take_placement(es_membership *m, uint64_t now_ns)
 {
     if (m->view == NULL) return;
     uint64_t stands = es_epoch_number(m->view->epoch);
@@ -201,7 +201,7 @@ void es_members_take_placement(es_members *m, uint64_t now_ns)
 }
 
 /* The swarm gets everybody who may compute for it. */
-static es_status list_nodes(es_members *m, uint64_t epoch, es_err *err)
+static es_status list_nodes(es_membership *m, uint64_t epoch, es_err *err)
 {
     enum { TEXT_MAX = ES_ENDPOINT_TEXT_MAX + ES_KEY_TEXT_BYTES + 1 };
     const char **list = calloc(m->count + 1, sizeof *list);
@@ -222,7 +222,7 @@ static es_status list_nodes(es_members *m, uint64_t epoch, es_err *err)
     return status;
 }
 
-void es_members_tell_swarm(es_members *m, uint64_t now_ns)
+void es_membership_tell_swarm(es_membership *m, uint64_t now_ns)
 {
     uint64_t epoch = es_epoch_number(m->in_force);
     es_err err;
