@@ -24,9 +24,10 @@ struct es_coordinator {
     const es_kernels *kernels;
     es_pool *pool;
     es_keys keys;
-    es_swarm *swarm;       /* NULL: experts are computed here */
-    es_registry *registry; /* NULL: nodes are as the options say */
-    es_membership *members;   /* with it */
+    es_trust trust;         /* whose placements are followed */
+    es_swarm *swarm;        /* NULL: experts are computed here */
+    es_registry *registry;  /* NULL: nodes are as the options say */
+    es_membership *members; /* with it */
     es_expert_backend *backend;
     es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
@@ -197,6 +198,11 @@ const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT] = {
      .max = 7 * 86400,
      .initial = "120",
      .help = "until a node that does not answer is planned without"},
+    {.name = "--trust",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_coordinator_options, trust),
+     .help = "signing keys, \"ed25519:...\", whose placements are followed beside those signed with --keys"},
 };
 
 static bool follows(const es_coordinator_options *o)
@@ -212,9 +218,12 @@ es_status es_coordinator_check(const es_coordinator_options *o, es_err *err)
         return es_err_set(
             err, ES_INVALID,
             "--node and --nodes name the nodes, --registry and --etcd find them: one of the two");
-    if (!follows(o) && (o->placement_given || o->placement_mode_given || o->copies > 0))
+    if (o->trust != NULL && o->keys == NULL)
         return es_err_set(err, ES_INVALID,
-                          "--placement, --placement-mode and --copies go with --registry or --etcd");
+                          "--trust goes with --keys: without keys placements are not signed");
+    if (!follows(o) && (o->trust != NULL || o->placement_given || o->placement_mode_given || o->copies > 0))
+        return es_err_set(err, ES_INVALID,
+                          "--placement, --placement-mode, --copies and --trust go with --registry or --etcd");
     return ES_OK;
 }
 
@@ -254,10 +263,23 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
     return status;
 }
 
+/* Whoever has our keys may sign, and those whom the user names. */
+static es_status trust_signers(es_coordinator *c, es_err *err)
+{
+    es_signer signer;
+    es_status status = es_signer_derive(&c->keys, &signer, err);
+    if (status == ES_OK) status = es_trust_add(&c->trust, signer.public_key, err);
+    es_signer_wipe(&signer);
+    if (status == ES_OK && c->options.trust != NULL) status = es_trust_load(c->options.trust, &c->trust, err);
+    return status;
+}
+
 /* From here on the swarm's nodes are those of the registry. */
 static es_status open_members(es_coordinator *c, es_err *err)
 {
     const es_coordinator_options *o = &c->options;
+    es_status status = o->keys != NULL ? trust_signers(c, err) : ES_OK;
+    if (status != ES_OK) return status;
     const es_membership_options options = {
         .registry = c->registry,
         .embedded = o->registry.folder != NULL,
@@ -267,6 +289,7 @@ static es_status open_members(es_coordinator *c, es_err *err)
         .model = o->model_dir,
         .row_format = o->row_format,
         .keys = o->keys != NULL ? &c->keys : NULL,
+        .trust = &c->trust,
         .automatic = o->placement_given ? o->placement == PLACEMENT_AUTO : o->registry.folder != NULL,
         .mode_given = o->placement_mode_given,
         .mode = (es_placement_mode)o->placement_mode,

@@ -48,10 +48,13 @@ typedef struct es_member {
     bool has_held;
     es_chunk_set held, wanted; /* bits NULL: not made yet */
     bool is_wanted;            /* the placement names it */
+    uint32_t shard_port;       /* where it gives experts; 0: nowhere */
+    uint64_t peers_number;     /* of the list of peers that it was told last */
     uint64_t list;             /* the swarm's list that shows what it holds */
     bool ordered, drained;     /* it was asked here to drain; it said that it does */
     es_reconcile_step step;
     char why[ES_MEMBER_WHY_MAX];
+    char drain_why[ES_MEMBER_WHY_MAX]; /* it cannot be drained; "": nothing is in the way, or nobody asked */
 } es_member;
 
 struct es_membership {
@@ -77,7 +80,10 @@ struct es_membership {
     es_document *document;      /* wanted; NULL: none */
     es_epoch in_force, refused; /* refused: a placement that is not of this model, or cannot be read */
     uint64_t document_again_ns;
-    bool list_dirty; /* the swarm is to be told */
+    es_peer *peers;        /* [ES_PEERS_MAX], scratch */
+    uint8_t *sums;         /* [ES_SUMS_MAX][ES_CONTENT_SUM_BYTES], scratch */
+    uint64_t peers_number; /* counts lists of who is there: each member is told the latest */
+    bool list_dirty;       /* the swarm is to be told */
     uint64_t listed_ns, list_epoch;
 
     /* Planning. */
@@ -118,6 +124,9 @@ void es_membership_take_view(es_membership *m, uint64_t now_ns);
 /* Takes in the valid placement when it is another than the one we know. */
 void es_membership_take_placement(es_membership *m, uint64_t now_ns);
 es_member *es_membership_find(const es_membership *m, const char *name);
+
+/* Everybody who may be there, for the nodes; returns how many of ret_peers [ES_PEERS_MAX]. */
+size_t es_membership_list_peers(const es_membership *m, es_peer *ret_peers);
 
 /* Tells the swarm who there is, when that changed. */
 void es_membership_tell_swarm(es_membership *m, uint64_t now_ns);

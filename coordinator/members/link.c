@@ -135,12 +135,16 @@ static es_status take_hello(es_membership *m, es_member *member, const es_hello_
     es_status status = take_units(m, member, hello, err);
     if (status != ES_OK) return status;
     bool drains = hello->state.phase == ES_NODE_DRAINING;
-    m->list_dirty |= drains != member->drained || member->refused;
+    m->list_dirty |= drains != member->drained || member->refused || member->shard_port != hello->shard_port;
+    member->shard_port = hello->shard_port;
     member->drained = drains;
     complete_record(m, member, hello);
     member->state = hello->state;
     member->state.epoch = hello->epoch;
-    if (!member->link.greeted) set_why(member, "");
+    if (!member->link.greeted) {
+        set_why(member, "");
+        member->peers_number = 0;
+    }
     member->link.greeted = true;
     member->wants_hello = member->refused = false;
     member->link.failures = 0;
@@ -220,6 +224,19 @@ static es_status receive(es_membership *m, es_member *member, uint64_t now_ns, e
     return status;
 }
 
+/* Who else is there, and whose keys are revoked: told again when that changes. */
+static es_status tell_peers(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
+{
+    es_control_request request = {.kind = ES_CONTROL_MEMBERS};
+    request.members.peers = m->peers;
+    request.members.peer_count = es_membership_list_peers(m, m->peers);
+    request.members.revoked = (const char(*)[ES_KEY_TEXT_BYTES])m->view->revoked;
+    request.members.revoked_count = m->view->revoked_count;
+    es_status status = send(m, member, &request, now_ns, err);
+    if (status == ES_OK) member->peers_number = m->peers_number;
+    return status;
+}
+
 static es_status advance(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_member_link *link = &member->link;
@@ -239,6 +256,7 @@ static es_status advance(es_membership *m, es_member *member, uint64_t now_ns, e
                    : es_err_set(err, ES_TIMEOUT, "nobody answers there");
     if ((!link->greeted && now_ns >= link->again_ns) || (link->greeted && member->wants_hello))
         return say_hello(m, member, now_ns, err);
+    if (link->greeted && member->peers_number != m->peers_number) return tell_peers(m, member, now_ns, err);
     if (!link->greeted || now_ns < link->again_ns) return ES_OK;
     es_control_request request = {.kind = ES_CONTROL_STATE};
     return send(m, member, &request, now_ns, err);

@@ -75,7 +75,7 @@ static es_member_info info_of(const es_membership *m, const es_member *member)
                            .mapped_bytes = member->state.mapped_bytes};
     memcpy(info.name, member->record.name, sizeof info.name);
     memcpy(info.endpoint, member->record.control, sizeof info.endpoint);
-    memcpy(info.why, member->why, sizeof info.why);
+    memcpy(info.why, member->drain_why[0] != '\0' ? member->drain_why : member->why, sizeof info.why);
     if (!member->known)
         snprintf(info.why, sizeof info.why, "the placement names it, and it is not registered");
     return info;
@@ -138,7 +138,7 @@ static void order_drains(es_membership *m, uint64_t now_ns)
         es_err err;
         if (member == NULL || !member->known || member->drained) continue;
         member->ordered = true;
-        member->why[0] = '\0';
+        member->drain_why[0] = '\0';
         m->tried_hash = 0;
         es_log(ES_LOG_WARN, "member %s is to be drained", name);
         if (es_registry_mark(m->options.registry, name, ES_MEMBER_DRAINING,
@@ -147,7 +147,7 @@ static void order_drains(es_membership *m, uint64_t now_ns)
             continue;
         }
         member->ordered = false;
-        snprintf(member->why, sizeof member->why, "cannot be drained: %.280s", err.text);
+        snprintf(member->drain_why, sizeof member->drain_why, "cannot be drained: %.280s", err.text);
     }
 }
 
@@ -206,10 +206,13 @@ static es_status make_parts(es_membership *m, es_err *err)
     m->id |= m->id == 0;
     m->frame = malloc(ES_CONTROL_FRAME_MAX);
     m->units = calloc(ES_UNITS_MAX, sizeof *m->units);
+    m->peers = calloc(ES_PEERS_MAX, sizeof *m->peers);
+    m->sums = malloc((size_t)ES_SUMS_MAX * ES_CONTENT_SUM_BYTES);
     m->nodes = calloc(MEMBERS_MAX, sizeof *m->nodes);
     m->polling = calloc(MEMBERS_MAX + 1, sizeof *m->polling);
     m->heat = calloc(shape->layers * shape->experts + 1, sizeof *m->heat);
-    if (m->frame == NULL || m->units == NULL || m->nodes == NULL || m->polling == NULL || m->heat == NULL)
+    if (m->frame == NULL || m->units == NULL || m->peers == NULL || m->sums == NULL || m->nodes == NULL ||
+        m->polling == NULL || m->heat == NULL)
         return es_err_set(err, ES_NO_MEMORY, "members");
     es_status status = es_chunk_set_init(&m->uncovered, shape, err);
     if (status == ES_OK) status = es_chunk_set_init(&m->change, shape, err);
@@ -276,6 +279,8 @@ void es_membership_destroy(es_membership **members)
     free(m->heat);
     free(m->polling);
     free(m->nodes);
+    free(m->peers);
+    free(m->sums);
     free(m->units);
     free(m->frame);
     free(m);

@@ -1,5 +1,6 @@
 /* What each node is asked next. */
 #include "base/log.h"
+#include "base/size.h"
 #include "members/internal.h"
 
 #include <stdio.h>
@@ -27,6 +28,22 @@ static es_status list_units(es_membership *m, es_units_change *ret_change, es_er
                               &ret_change->unit_count, err);
 }
 
+/* So much of a LOAD that the checksums of all its experts fit beside it; what is left is asked for when that
+ * is done. */
+static void add_sums(es_membership *m, es_units_change *change)
+{
+    size_t experts = 0, count = 0;
+    if (m->document->sums == NULL) return;
+    while (count < change->unit_count && experts < ES_SUMS_MAX) {
+        es_units *u = &m->units[count++];
+        u->expert_count = (uint32_t)es_size_min(u->expert_count, ES_SUMS_MAX - experts);
+        experts += u->expert_count;
+    }
+    change->unit_count = count;
+    change->sums = m->sums;
+    change->sum_count = es_document_sums_of(m->document, m->units, count, m->sums, ES_SUMS_MAX);
+}
+
 static void give_order(es_membership *m, es_member *member, const es_reconcile_node *node, uint64_t now_ns)
 {
     es_units_change change = {.units = m->units};
@@ -38,6 +55,7 @@ static void give_order(es_membership *m, es_member *member, const es_reconcile_n
     case ES_STEP_LOAD:
         es_reconcile_gains(node, &m->change);
         status = list_units(m, &change, &err);
+        if (status == ES_OK) add_sums(m, &change);
         if (status == ES_OK) es_member_ask(m, member, ES_CONTROL_LOAD, &change, now_ns);
         m->counts.loads++;
         break;

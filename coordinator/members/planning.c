@@ -144,10 +144,23 @@ static bool is_same(const es_document *before, const es_document *after)
     return true;
 }
 
-static es_status swap(es_membership *m, const es_document *d, uint64_t now_ns, es_err *err)
+/* Who follows it wants to know who answers for it. */
+static es_status sign(const es_membership *m, es_document *d, es_err *err)
+{
+    es_signer signer;
+    if (m->options.keys == NULL) return ES_OK;
+    es_status status = es_signer_derive(m->options.keys, &signer, err);
+    if (status == ES_OK) status = es_document_sign(d, &signer, err);
+    es_signer_wipe(&signer);
+    return status;
+}
+
+static es_status swap(es_membership *m, es_document *d, uint64_t now_ns, es_err *err)
 {
     es_epoch before = m->document != NULL ? m->document->epoch : (es_epoch){0, 0};
-    es_status status = es_registry_swap(m->options.registry, before, d, now_ns + ms_ns(SWAP_MS), err);
+    es_status status = sign(m, d, err);
+    if (status == ES_OK)
+        status = es_registry_swap(m->options.registry, before, d, now_ns + ms_ns(SWAP_MS), err);
     if (status == ES_OK) m->counts.swaps++;
     if (status != ES_MISMATCH) return status;
     m->counts.lost_swaps++; /* the view will tell whose it is */
@@ -162,8 +175,8 @@ static void call_off_drains(es_membership *m, const char *why, uint64_t now_ns)
         if (!member->ordered || !member->is_wanted || member->drained) continue;
         es_err err;
         member->ordered = false;
-        snprintf(member->why, sizeof member->why, "cannot be drained: %.280s", why);
-        es_log(ES_LOG_WARN, "member %s %s", member->record.name, member->why);
+        snprintf(member->drain_why, sizeof member->drain_why, "cannot be drained: %.280s", why);
+        es_log(ES_LOG_WARN, "member %s %s", member->record.name, member->drain_why);
         if (es_registry_mark(m->options.registry, member->record.name, ES_MEMBER_READY,
                              now_ns + ms_ns(SWAP_MS), &err) != ES_OK)
             es_log(ES_LOG_WARN, "member %s: %s", member->record.name, err.text);

@@ -181,6 +181,7 @@ void es_membership_take_placement(es_membership *m, uint64_t now_ns)
     es_status status =
         es_registry_placement(m->options.registry, now_ns + DOCUMENT_MS * UINT64_C(1000000), &d, &err);
     if (status == ES_OK) status = es_document_check(d, m->options.shape, m->options.fingerprint, &err);
+    if (status == ES_OK && m->options.keys != NULL) status = es_document_verify(d, m->options.trust, &err);
     if (status == ES_OK) status = set_wanted(m, d, now_ns, &err);
     if (status != ES_OK) {
         if (!refused) es_log(ES_LOG_WARN, "placement %s is not followed: %s", epoch, err.text);
@@ -222,6 +223,29 @@ static es_status list_nodes(es_membership *m, uint64_t epoch, es_err *err)
     return status;
 }
 
+static bool is_peer(const es_member *member)
+{
+    return member->known && !member->revoked && !member->refused;
+}
+
+size_t es_membership_list_peers(const es_membership *m, es_peer *ret_peers)
+{
+    size_t count = 0;
+    for (size_t n = 0; n < m->count && count < ES_PEERS_MAX; n++) {
+        const es_member *member = m->members[n];
+        if (!is_peer(member)) continue;
+        es_peer *peer = &ret_peers[count++];
+        *peer = (es_peer){.shards = ""};
+        memcpy(peer->name, member->record.name, sizeof peer->name);
+        memcpy(peer->key, member->record.key, sizeof peer->key);
+        if (member->shard_port == 0) continue;
+        es_endpoint at = member->link.at;
+        at.port = (uint16_t)member->shard_port;
+        es_endpoint_format(&at, peer->shards);
+    }
+    return count;
+}
+
 void es_membership_tell_swarm(es_membership *m, uint64_t now_ns)
 {
     uint64_t epoch = es_epoch_number(m->in_force);
@@ -235,6 +259,7 @@ void es_membership_tell_swarm(es_membership *m, uint64_t now_ns)
     }
     m->list_dirty = false;
     m->list_epoch = epoch;
+    m->peers_number++;
     for (size_t n = 0; n < m->count; n++)
         if (m->members[n]->list == UINT64_MAX && m->members[n]->has_held)
             m->members[n]->list = es_swarm_lists(m->options.swarm);
