@@ -125,8 +125,8 @@ typedef __m256 row_values[2 * HALVES];
 /* One 32-block of the half panel whose values are the v-th: of 32-column formats into acc, of 256-column ones
  * into part. */
 static inline VECTOR_INLINE void add_block(es_format format, const block_weights *block,
-                                           const es_q8_block *const *x, size_t index, size_t count,
-                                           size_t v, row_values *acc, row_values *part)
+                                           const es_q8_block *const *x, size_t index, size_t count, size_t v,
+                                           row_values *acc, row_values *part)
 {
     const __m256 zero = _mm256_setzero_ps();
     for (size_t t = 0; t < count; t++) {
