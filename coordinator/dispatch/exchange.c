@@ -76,6 +76,8 @@ static void take_error(es_swarm *swarm, es_node *node, es_ticket *ticket, bool s
     es_part *part = ticket != NULL && ticket->attempt != ES_PROBE_ATTEMPT ? part_of(swarm, ticket) : NULL;
     bool probe = ticket != NULL && ticket->attempt == ES_PROBE_ATTEMPT;
     if (ticket != NULL) es_node_settle(node, ticket);
+    es_swarm_log(swarm, node, said && wants_hello(why->status) ? ES_LOG_INFO : ES_LOG_WARN,
+                 "node %s (%s): %s", node->name, node->where, why->text);
     swarm->changes++;
     node->counted.errors++;
     node->counted.corrupt += why->status == ES_CORRUPT;
@@ -98,7 +100,7 @@ static void take_error(es_swarm *swarm, es_node *node, es_ticket *ticket, bool s
         es_exchange_lose(swarm, node, why, now_ns);
 }
 
-static void count_call(es_node *node, const es_ticket *ticket, const es_message *message,
+static void count_call(es_swarm *swarm, es_node *node, const es_ticket *ticket, const es_message *message,
                        const es_wire_reply *reply, uint64_t now_ns)
 {
     es_swarm_node_info *c = &node->counted;
@@ -109,6 +111,8 @@ static void count_call(es_node *node, const es_ticket *ticket, const es_message 
     c->bytes_in += es_message_bytes(message, 0) + es_message_bytes(message, 1);
     es_history_add(&node->history, ticket->cost, ticket->bytes, latency_ns, reply->compute_ns, now_ns);
     if (ticket->attempt == ES_PROBE_ATTEMPT) return;
+    es_trace_call(swarm->options.trace, node->traced, ticket->layer, ticket->sent_ns, now_ns,
+                  reply->compute_ns);
     c->latency_bucket[bucket]++;
     c->latency_seconds += seconds;
     c->calls++;
@@ -131,7 +135,7 @@ static void take_sums(es_swarm *swarm, es_node *node, es_ticket *ticket, const e
         take_error(swarm, node, ticket, false, &err);
         return;
     }
-    count_call(node, ticket, message, reply, es_clock_now_ns());
+    count_call(swarm, node, ticket, message, reply, es_clock_now_ns());
     es_node_settle(node, ticket);
     swarm->changes += swarm->open > 0;
     node->errors = 0;
@@ -228,6 +232,8 @@ static void ticket_due(es_swarm *swarm, es_node *node, es_ticket *ticket, uint64
     }
     if (!ticket->late && now_ns >= ticket->deadline_ns) {
         ticket->late = true;
+        es_swarm_log(swarm, node, ES_LOG_INFO, "node %s (%s) is late: no answer within %" PRIu64 " ms",
+                     node->name, node->where, (ticket->deadline_ns - ticket->sent_ns) / 1000000);
         node->doubts++;
         es_part *part = ticket->attempt != ES_PROBE_ATTEMPT ? part_of(swarm, ticket) : NULL;
         if (part != NULL && part->child_count == 0 && es_part_give_out(swarm, part, now_ns))
@@ -271,7 +277,7 @@ void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
         if (node->channel != NULL)
             es_exchange_lose(swarm, node, &err, now_ns);
         else
-            es_node_note(node, &err);
+            es_node_note(swarm, node, &err);
     }
     run_timers(swarm, now_ns);
 }

@@ -31,6 +31,7 @@ typedef struct es_swarm_options {
     uint32_t hello_deadline_ms; /* for all nodes to answer hello; 0: ES_SWARM_HELLO_DEADLINE_MS */
     uint32_t wait_ms;           /* for a node to come back, from when an expert was last held by somebody; 0:
                                    ES_SWARM_WAIT_MS */
+    struct es_trace *trace;     /* where calls' times go, borrowed for the swarm's life; NULL: nowhere */
     es_expert_backend *local;   /* computes experts that nobody holds any more; borrowed for the swarm's life.
                                    NULL:   they are waited for */
 } es_swarm_options;
@@ -60,6 +61,11 @@ es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t c
 /* What there is to do for connections between calls, without waiting; by the thread that owns the swarm.
  * Returns in how many milliseconds it wants to be called again at the latest. */
 uint32_t es_swarm_tend(es_swarm *swarm);
+
+/* Which step the calls from here on belong to and whose rows they compute, for logs: ours, and those of the
+ * nodes, which are told when it changes. requests: what es_wire_requests_valid takes, or NULL: as before. By
+ * the thread that owns the swarm. */
+void es_swarm_name_step(es_swarm *swarm, uint64_t step, const char *requests);
 
 /* From any thread: a call that waits ends with ES_CANCELLED, and so do those to come. */
 void es_swarm_interrupt(es_swarm *swarm);

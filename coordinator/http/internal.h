@@ -73,7 +73,7 @@ typedef struct es_http_request {
 
     es_api_call *call;
     unsigned status; /* answered with; 0: not yet */
-    uint64_t start_ns, head_ns;
+    uint64_t start_ns;
 } es_http_request;
 
 /* request.c: MHD's callbacks. */
@@ -114,6 +114,10 @@ enum MHD_Result es_http_pages_answer(es_http_request *request);
 void es_http_counts_init(es_http_counts *counts);
 void es_http_counts_add(es_http_counts *counts, const char *path, unsigned status, double seconds);
 void es_http_metrics_write(es_http *http, es_buffer *out);
+
+/* trace.c: the JSON of /cluster/trace with the spans from number after on, malloc'd; NULL when memory is
+ * short. */
+char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
 
 /* cluster.c: the JSON of /cluster, malloc'd; NULL when memory is short. */
 char *es_http_cluster_json(es_http *http);
