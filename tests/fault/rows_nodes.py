@@ -1,0 +1,128 @@
+"""Rows 1 to 10, 12 and 20: processes and links that fail, in a swarm by hand."""
+import signal
+import time
+
+from case import Case, SINGLE
+from swarm import StuckThread, wait_until
+
+
+def kill(node):
+    return lambda swarm, case: swarm.nodes[node].kill()
+
+
+def kill_and_return(node, seconds):
+    def fault(swarm, case):
+        swarm.nodes[node].kill()
+        time.sleep(seconds)
+        swarm.nodes[node] = swarm.start_node(node)
+        back = time.monotonic()
+        case.check(wait_until(lambda: swarm.node_is_back(node), 10), f"n{node + 1} is not back")
+        case.extra["readmitted_s"] = round(time.monotonic() - back, 2)
+    return fault
+
+
+def stop(node, seconds):
+    def fault(swarm, case):
+        swarm.nodes[node].signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        swarm.nodes[node].signal(signal.SIGCONT)
+    return fault
+
+
+def stuck(node, seconds):
+    def fault(swarm, case):
+        thread = StuckThread(swarm.nodes[node].popen.pid)
+        time.sleep(seconds)
+        thread.release()
+    return fault
+
+
+def bad_link(node, seconds, to_lan, from_lan=None):
+    def fault(swarm, case):
+        swarm.hosts[node].link(to_lan, from_lan)
+        time.sleep(seconds)
+        swarm.hosts[node].link("")
+    return fault
+
+
+def storm(node, times):
+    """Connections that break again and again."""
+    def fault(swarm, case):
+        before = swarm.coordinator.files(), swarm.coordinator.memory_kib()
+        for _ in range(times):
+            swarm.hosts[node].link("loss=1")
+            time.sleep(0.7)
+            swarm.hosts[node].link("")
+            time.sleep(0.5)
+        for _ in range(times // 2):
+            swarm.restart_node(node)
+            time.sleep(0.3)
+        after = swarm.coordinator.files(), swarm.coordinator.memory_kib()
+        case.extra["files_before_after"] = [before[0], after[0]]
+        case.extra["memory_kib_before_after"] = [before[1], after[1]]
+        case.check(after[0] <= before[0] + 40, "descriptors grow")
+        case.check(after[1] <= before[1] * 1.3 + 20000, "memory grows")
+    return fault
+
+
+def kill_coordinator(swarm, case):
+    pids = [node.popen.pid for node in swarm.nodes]
+    at = time.monotonic()
+    swarm.coordinator.kill()
+    heard = wait_until(lambda: len([t for t, _ in case.load.failed if t >= at]) >= len(case.load.threads), 2)
+    told = sorted(t - at for t, _ in case.load.failed if t >= at)
+    case.check(heard, "clients do not see that the connection ended")
+    case.extra["clients_see_it_after_s"] = round(told[len(case.load.threads) - 1], 3) if heard else None
+    started = time.monotonic()
+    swarm.coordinator = swarm.start_coordinator()
+    case.extra["ready_again_s"] = round(time.monotonic() - started, 2)
+    case.check(case.extra["ready_again_s"] < 5, "the coordinator needs too long to be ready")
+    case.check([node.popen.pid for node in swarm.nodes] == pids and all(node.popen.poll() is None for node in swarm.nodes), "a node ended")
+
+
+def rolling_restart(swarm, case):
+    for node in range(len(swarm.nodes)):
+        swarm.nodes[node].signal(signal.SIGTERM)
+        swarm.nodes[node].popen.wait(10)
+        swarm.nodes[node] = swarm.start_node(node)
+        case.check(wait_until(lambda back=node: swarm.node_is_back(back), 10), f"n{node + 1} is not back")
+
+
+def named(text):
+    """An error that a client may get when nothing holds an expert any more."""
+    return ("expert " in text and "node n" in text) or "HTTP 503" in text
+
+
+def cut(text):
+    return bool(text)
+
+
+def cases():
+    wait = ["--wait-for-nodes", "2"]
+    yield "quick", Case(1, "SIGKILL, two copies", kill(1), stall_ms=500)
+    yield "quick", Case(2, "SIGKILL, one copy, back after 2 s", kill_and_return(1, 2), SINGLE)
+    yield "quick", Case(3, "SIGSTOP for 0.5 s, two copies", stop(0, 0.5))
+    yield "quick", Case(4, "worker stuck for 3 s, two copies", stuck(2, 3))
+    yield "quick", Case(5, "black hole for 3 s, both ways", bad_link(1, 3, "loss=1"), bad=[1])
+    yield "quick", Case(8, "0.5 % of frames damaged, checksums right", bad_link(1, 4, "corrupt=0.005"), bad=[1])
+    yield "full", Case(2, "SIGKILL, one copy, back after 5 s, waited for 2 s", kill_and_return(0, 5), SINGLE, options=wait, allowed_errors=named)
+    yield "full", Case(2, "SIGKILL, one copy, never back, the coordinator has a shard", kill(1), SINGLE, options=["--local-experts"])
+    yield "full", Case(3, "SIGSTOP for 5 s, two copies", stop(0, 5))
+    yield "full", Case(3, "SIGSTOP for 30 s, two copies", stop(0, 30))
+    yield "full", Case(3, "SIGSTOP for 5 s, one copy", stop(0, 5), SINGLE)
+    yield "full", Case(5, "black hole for 3 s, to the node", bad_link(1, 3, "", "loss=1"), bad=[1])
+    yield "full", Case(5, "black hole for 3 s, from the node", bad_link(1, 3, "loss=1", ""), bad=[1])
+    for ms in (1, 10, 100):
+        words = f"delay_us={ms * 500} jitter_us={ms * 100}"
+        yield "full", Case(6, f"delay {ms} ms, jitter a fifth, two copies", bad_link(1, 4, words), bad=[1])
+    yield "full", Case(6, "delay 10 ms, one copy", bad_link(1, 4, "delay_us=5000 jitter_us=1000"), SINGLE, bad=[1])
+    for share in (0.001, 0.01, 0.05):
+        words = f"loss={share} reorder={share} dup={share}"
+        yield "full", Case(7, f"loss, reorder, duplicate {100 * share:g} %, one copy", bad_link(1, 5, words), SINGLE, bad=[1])
+    patient = ["--wait-for-nodes", "20"]
+    yield "full", Case(8, "2 % of frames damaged, one copy", bad_link(1, 4, "corrupt=0.02"), SINGLE, bad=[1], options=patient)
+    yield "full", Case(9, "one node at 100 Mb/s, two copies", bad_link(1, 4, "rate_kbit=100000"), bad=[1])
+    yield "full", Case(9, "one node at 1 Mb/s, two copies", bad_link(1, 4, "rate_kbit=1000"), bad=[1])
+    yield "full", Case(10, "reset storm", storm(1, 10), bad=[1])
+    yield "full", Case(12, "SIGKILL the coordinator", kill_coordinator, allowed_errors=cut)
+    yield "full", Case(20, "rolling restart by hand, two copies", rolling_restart)
