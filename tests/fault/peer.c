@@ -9,18 +9,22 @@
 #include "net/channel.h"
 #include "net/control.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 enum { WAIT_MS = 5000, FRAME_MAX = 3000, MIB = 1 << 20, COORDINATOR = 4711 };
 
-typedef struct link {
+typedef struct visit {
     void *context, *socket, *monitor;
     es_control_memory *memory;
     uint8_t frame[ES_CONTROL_FRAME_MAX];
-} link;
+} visit;
 
 static void fail(const char *what, const char *why)
 {
@@ -44,7 +48,7 @@ static void use_keys(void *socket, const char *server_key, const char *key_file)
     must(zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server_key, ES_KEY_TEXT_BYTES), "server key");
 }
 
-static void open_link(link *l, const char *where, const char *server_key, const char *key_file)
+static void open_link(visit *l, const char *where, const char *server_key, const char *key_file)
 {
     char at[300];
     int linger = 0, queue = 4, once = -1;
@@ -63,7 +67,7 @@ static void open_link(link *l, const char *where, const char *server_key, const 
     must(zmq_connect(l->socket, at), where);
 }
 
-static void close_link(link *l)
+static void close_link(visit *l)
 {
     zmq_close(l->socket);
     zmq_close(l->monitor);
@@ -72,7 +76,7 @@ static void close_link(link *l)
 }
 
 /* The next event of the connection, 0: none within ms. */
-static int next_event(link *l, int ms)
+static int next_event(visit *l, int ms)
 {
     zmq_pollitem_t item = {l->monitor, 0, ZMQ_POLLIN, 0};
     uint8_t frame[6];
@@ -87,7 +91,7 @@ static int next_event(link *l, int ms)
 
 /* A server that refuses a key closes the connection, as one that ends does: what follows a connection and is
  * no success is a refusal. */
-static const char *knock(link *l)
+static const char *knock(visit *l)
 {
     uint64_t until_ns = es_clock_now_ns() + WAIT_MS * UINT64_C(1000000);
     bool connected = false;
@@ -103,13 +107,13 @@ static const char *knock(link *l)
     return connected ? "refused" : "nobody";
 }
 
-static void must_be_up(link *l)
+static void must_be_up(visit *l)
 {
     if (strcmp(knock(l), "up") != 0) fail("connection", "refused");
 }
 
 /* True when the connection ended within ms. */
-static bool cut(link *l, int ms)
+static bool cut(visit *l, int ms)
 {
     uint64_t until_ns = es_clock_now_ns() + (uint64_t)ms * 1000000;
     do {
@@ -120,7 +124,7 @@ static bool cut(link *l, int ms)
     return false;
 }
 
-static es_control_reply ask(link *l, const es_control_request *request)
+static es_control_reply ask(visit *l, const es_control_request *request)
 {
     static uint8_t answer[ES_CONTROL_FRAME_MAX];
     zmq_pollitem_t item = {l->socket, 0, ZMQ_POLLIN, 0};
@@ -135,7 +139,7 @@ static es_control_reply ask(link *l, const es_control_request *request)
     return reply;
 }
 
-static void tell_stats(link *l)
+static void tell_stats(visit *l)
 {
     es_control_reply reply =
         ask(l, &(es_control_request){.coordinator = COORDINATOR, .kind = ES_CONTROL_STATS});
@@ -147,7 +151,7 @@ static void tell_stats(link *l)
            s->calls, errors, s->malformed, s->unsent, s->refused);
 }
 
-static void throw_frames(link *l, unsigned long messages)
+static void throw_frames(visit *l, unsigned long messages)
 {
     unsigned seed = (unsigned)messages;
     for (unsigned long m = 0; m < messages; m++) {
@@ -165,7 +169,7 @@ static void throw_frames(link *l, unsigned long messages)
     puts("thrown");
 }
 
-static void send_huge(link *l, unsigned long mib)
+static void send_huge(visit *l, unsigned long mib)
 {
     zmq_msg_t message;
     must(zmq_msg_init_size(&message, mib * MIB), "huge");
@@ -174,18 +178,44 @@ static void send_huge(link *l, unsigned long mib)
     puts(cut(l, WAIT_MS) ? "cut" : "taken");
 }
 
-static void send_endless(link *l, unsigned long frames)
+static int connect_raw(const char *where)
 {
-    static uint8_t bytes[MIB / 4]; /* below what one frame may hold */
-    for (unsigned long sent = 0; sent < 4 * frames; sent++) {
-        zmq_pollitem_t item = {l->socket, 0, ZMQ_POLLOUT, 0};
-        if (cut(l, 0) || zmq_poll(&item, 1, WAIT_MS) != 1 ||
-            zmq_send(l->socket, bytes, sizeof bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-            printf("cut after %lu MiB\n", sent / 4);
-            return;
+    /* How a peer of ZMTP 3.0 without encryption begins: greeting, then READY as a DEALER. */
+    static const uint8_t GREETING[64] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'};
+    static const uint8_t READY[] = "\x04\x1c\5READY\13Socket-Type\0\0\0\6DEALER";
+    char host[64];
+    unsigned port;
+    if (sscanf(where, "%63[^:]:%u", host, &port) != 2) fail(where, "is no HOST:PORT");
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    inet_pton(AF_INET, host, &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval limit = {.tv_sec = 5}; /* who was cut off with a full window may not hear of it at once */
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 ||
+        send(fd, GREETING, sizeof GREETING, MSG_NOSIGNAL) != (ssize_t)sizeof GREETING ||
+        send(fd, READY, sizeof READY - 1, MSG_NOSIGNAL) != (ssize_t)sizeof READY - 1)
+        fail(where, "no connection");
+    return fd;
+}
+
+static void send_endless(const char *where, unsigned long mib)
+{
+    /* Frames below what one may hold; long, and more follow. */
+    static uint8_t frame[9 + MIB / 4] = {3, 0, 0, 0, 0, 0, (MIB / 4) >> 16, 0, 0};
+    int fd = connect_raw(where);
+    bool open = true;
+    unsigned long sent = 0;
+    for (; open && sent < 4 * mib; sent++)
+        for (size_t at = 0; open && at < sizeof frame;) {
+            ssize_t some = send(fd, frame + at, sizeof frame - at, MSG_NOSIGNAL);
+            open = some > 0;
+            at += open ? (size_t)some : 0;
         }
-    }
-    puts(cut(l, WAIT_MS) ? "cut at the end" : "taken");
+    if (open)
+        puts("taken");
+    else
+        printf("cut after %lu MiB\n", sent / 4);
+    close(fd);
 }
 
 /* The fingerprint of a node's model, as it tells who greets it with another. */
@@ -202,7 +232,7 @@ static void learn_fingerprint(const char *text, uint8_t fingerprint[ES_FINGERPRI
     }
 }
 
-static void change(link *l, es_control_kind kind, uint64_t epoch)
+static void change(visit *l, es_control_kind kind, uint64_t epoch)
 {
     static const es_units ONE = {.layer = 1, .expert_first = 0, .expert_count = 1, .slice = 0, .slices = 1};
     es_control_reply reply =
@@ -212,7 +242,7 @@ static void change(link *l, es_control_kind kind, uint64_t epoch)
     printf("%s%s", reply.status == ES_OK ? "ok" : reply.text, kind == ES_CONTROL_DROP ? "\n" : "; ");
 }
 
-static void be_stale(link *l, uint64_t epoch)
+static void be_stale(visit *l, uint64_t epoch)
 {
     es_control_request hello = {
         .coordinator = COORDINATOR, .kind = ES_CONTROL_HELLO, .hello = {.name = "stale"}};
@@ -226,10 +256,14 @@ static void be_stale(link *l, uint64_t epoch)
 
 int main(int argc, char **argv)
 {
-    static link l;
+    static visit l;
     if (argc < 5 || argc > 6) fail("usage", "peer HOST:PORT SERVER_KEY|- KEY_FILE|- COMMAND [N]");
     const char *command = argv[4];
     unsigned long n = argc == 6 ? strtoul(argv[5], NULL, 10) : 0;
+    if (strcmp(command, "endless") == 0) {
+        send_endless(argv[1], n);
+        return 0;
+    }
     open_link(&l, argv[1], argv[2], argv[3]);
     if (strcmp(command, "knock") == 0) {
         puts(knock(&l));
@@ -238,7 +272,6 @@ int main(int argc, char **argv)
         if (strcmp(command, "stats") == 0) tell_stats(&l);
         if (strcmp(command, "throw") == 0) throw_frames(&l, n);
         if (strcmp(command, "huge") == 0) send_huge(&l, n);
-        if (strcmp(command, "endless") == 0) send_endless(&l, n);
         if (strcmp(command, "stale") == 0) be_stale(&l, n);
     }
     close_link(&l);

@@ -46,9 +46,9 @@ class Process:
     def files(self):
         return len(os.listdir(f"/proc/{self.popen.pid}/fd"))
 
-    def memory_kib(self):
+    def memory_kib(self, which="VmRSS"):
         with open(f"/proc/{self.popen.pid}/status", encoding="utf-8") as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+            return int(re.search(rf"{which}:\s+(\d+)", file.read()).group(1))
 
 
 class Swarm:
