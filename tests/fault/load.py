@@ -87,22 +87,22 @@ class Load:
             longest.append(max(gaps, default=0.0))
         return longest
 
-    def _rate(self, start, end):
+    def rate(self, start, end):
         return sum(1 for mine in self.tokens for t in mine if t is not None and start <= t < end) / (end - start)
 
     def figures(self, began, fault, over, end):
         """What the fault between fault and over did to requests that ran from began to end."""
         stalls = sorted(1000 * gap for gap in self._gaps(fault, over + 1))
-        usual = statistics.median(self._rate(t, t + BIN) for t in frange(began, fault - BIN, BIN))
+        usual = statistics.median(self.rate(t, t + BIN) for t in frange(began, fault - BIN, BIN))
         back = None
         for t in frange(fault, end - 4 * BIN, BIN):
-            if self._rate(t, t + 4 * BIN) >= 0.95 * usual:
+            if self.rate(t, t + 4 * BIN) >= 0.95 * usual:
                 back = t - fault
                 break
         return {
             "tokens_per_s_before": round(usual, 1),
-            "tokens_per_s_during": round(self._rate(fault, max(over, fault + BIN)), 1),
-            "tokens_per_s_after": round(self._rate(over, end), 1) if end - over >= BIN else None,
+            "tokens_per_s_during": round(self.rate(fault, max(over, fault + BIN)), 1),
+            "tokens_per_s_after": round(self.rate(over, end), 1) if end - over >= BIN else None,
             "stall_ms": {"median": round(statistics.median(stalls), 1), "p99": round(stalls[min(len(stalls) - 1, int(0.99 * len(stalls)))], 1),
                          "max": round(stalls[-1], 1)},
             "back_to_95_percent_s": None if back is None else round(back, 2),

@@ -10,10 +10,12 @@ import lan
 
 def all_cases():
     """(kind, case), by row; kind "quick": part of the short form, "full": of the long one."""
+    import rows_many
     import rows_nodes
     import rows_peers
-    both = [*rows_nodes.cases(), *rows_peers.cases()]
-    return sorted(both, key=lambda entry: first_row(entry[1]))
+    import rows_wire
+    every = [*rows_nodes.cases(), *rows_peers.cases(), *rows_wire.cases(), *rows_many.cases()]
+    return sorted(every, key=lambda entry: first_row(entry[1]))
 
 
 def first_row(case):
