@@ -80,7 +80,7 @@ typedef struct es_hello_reply {
     uint32_t rows_max; /* in one request */
     bool row_formats[ES_ROWS_COUNT];
     es_node_state state;
-    uint64_t read_bytes_per_s; /* of memory, all threads, measured when it started */
+    uint64_t read_bytes_per_s; /* of memory, all threads, measured when it started; 0: not measured */
     uint32_t numa_nodes;
 } es_hello_reply;
 

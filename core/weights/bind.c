@@ -30,16 +30,16 @@ es_status es_bind(const es_checkpoint *checkpoint, const es_model_parts *parts, 
     model->layers = es_arena_take(arena, s->layers, sizeof *model->layers);
     if (model->layers == NULL) return es_binder_no_memory(&b, "list of layers");
     es_status status = make_list(&b);
-    if (status == ES_OK && parts->backbone) status = names->bind_ends(&b, model);
+    if (status == ES_OK && parts->backbone) status = es_bind_ends(&b, names, model);
     for (size_t l = 0; l < s->layers && status == ES_OK; l++) {
         es_layer *layer = &model->layers[l];
         layer->is_moe = es_shape_layer_is_moe(s, l);
-        if (parts->backbone) status = names->bind_layer(&b, l, layer);
+        if (parts->backbone) status = es_bind_layer(&b, names, l, layer);
         if (status != ES_OK || !layer->is_moe) continue;
         if (parts->all_experts)
-            status = names->bind_experts(&b, l, NULL, layer);
+            status = es_bind_experts(&b, names, l, NULL, layer);
         else if (parts->experts != NULL)
-            status = names->bind_experts(&b, l, parts->experts + l * s->experts, layer);
+            status = es_bind_experts(&b, names, l, parts->experts + l * s->experts, layer);
     }
     model->has_backbone = parts->backbone && status == ES_OK;
     return status;
@@ -51,7 +51,7 @@ es_status es_bind_ends_rows(const es_checkpoint *checkpoint, es_arena *arena, es
     es_bound bound = {NULL, 0, 0};
     const es_binder b = {checkpoint, &model->shape, names->config, arena, &bound, err, true};
     es_status status = make_list(&b);
-    return status == ES_OK ? names->bind_ends(&b, model) : status;
+    return status == ES_OK ? es_bind_ends(&b, names, model) : status;
 }
 
 es_status es_bind_experts_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
@@ -61,7 +61,7 @@ es_status es_bind_experts_rows(const es_checkpoint *checkpoint, const es_shape *
     es_bound bound = {NULL, 0, 0};
     const es_binder b = {checkpoint, shape, names->config, arena, &bound, err, true};
     es_status status = make_list(&b);
-    return status == ES_OK ? names->bind_experts(&b, layer, NULL, to) : status;
+    return status == ES_OK ? es_bind_experts(&b, names, layer, NULL, to) : status;
 }
 
 es_status es_bind_layer_rows(const es_checkpoint *checkpoint, const es_shape *shape, size_t layer,
@@ -72,7 +72,7 @@ es_status es_bind_layer_rows(const es_checkpoint *checkpoint, const es_shape *sh
     const es_binder b = {checkpoint, shape, names->config, arena, &bound, err, true};
     to->is_moe = es_shape_layer_is_moe(shape, layer);
     es_status status = make_list(&b);
-    if (status == ES_OK) status = names->bind_layer(&b, layer, to);
+    if (status == ES_OK) status = es_bind_layer(&b, names, layer, to);
     if (status == ES_OK && to->is_moe)
         status = es_bind_experts_rows(checkpoint, shape, layer, arena, to, err);
     return status;

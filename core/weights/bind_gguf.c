@@ -1,28 +1,11 @@
-/* Tensors of a GGUF model of architecture deepseek2 go to the fields of a model. Here stand GGUF's names,
- * each beside its shape and field. */
+/* What a GGUF file of architecture deepseek2 calls a model's tensors. */
 #include "weights/bind_names.h"
-
-#include "base/size.h"
 
 #include <stdio.h>
 
 enum { NAME_MAX_BYTES = ES_BINDER_NAME_BYTES };
 
 #define COUNT ES_BINDER_COUNT
-
-static es_status bind_ends(const es_binder *b, es_model *model)
-{
-    const es_shape *s = b->shape;
-    const es_matrix_item embedding = {"token_embd", s->vocab, s->hidden, &model->embedding};
-    const es_matrix_item head = {"output", s->vocab, s->hidden, &model->head};
-    const es_vector_item norm = {"output_norm.weight", s->hidden, 0, &model->final_norm};
-    es_status status = es_binder_rows(b, "", &embedding);
-    if (status == ES_OK) status = es_binder_vectors(b, "", &norm, 1);
-    if (status != ES_OK) return status;
-    if (!s->tied) return es_binder_matrices(b, "", &head, 1);
-    model->head = model->embedding;
-    return es_binder_to_panels(b, &model->head);
-}
 
 /* Where the heads' parts stand in tensors of their own, [heads][rows][cols] or the same with the first two as
  * one: a matrix a head. */
@@ -64,75 +47,6 @@ static es_status bind_kv_b(const es_binder *b, const char *prefix, es_attention 
     return status == ES_OK ? es_binder_split_kv_b(b, &whole, to) : status;
 }
 
-static es_status bind_attention(const es_binder *b, const char *prefix, es_attention *to)
-{
-    const es_shape *s = b->shape;
-    size_t q_rows = s->heads * (s->nope + s->rope);
-    const es_matrix_item always[] = {
-        {"attn_kv_a_mqa", s->kv_lora + s->rope, s->hidden, &to->kv_a},
-        {"attn_output", s->hidden, s->heads * s->v, &to->o},
-    };
-    const es_vector_item always_norm = {"attn_kv_a_norm.weight", s->kv_lora, 0, &to->kv_a_norm};
-    const es_matrix_item full[] = {{"attn_q", q_rows, s->hidden, &to->q}};
-    const es_matrix_item low_rank[] = {
-        {"attn_q_a", s->q_lora, s->hidden, &to->q_a},
-        {"attn_q_b", q_rows, s->q_lora, &to->q_b},
-    };
-    const es_vector_item low_rank_norm = {"attn_q_a_norm.weight", s->q_lora, 0, &to->q_a_norm};
-
-    es_status status = s->q_lora == 0 ? es_binder_matrices(b, prefix, full, COUNT(full))
-                                      : es_binder_matrices(b, prefix, low_rank, COUNT(low_rank));
-    if (status == ES_OK && s->q_lora > 0) status = es_binder_vectors(b, prefix, &low_rank_norm, 1);
-    if (status == ES_OK) status = es_binder_matrices(b, prefix, always, COUNT(always));
-    if (status == ES_OK) status = es_binder_vectors(b, prefix, &always_norm, 1);
-    if (status == ES_OK) status = bind_kv_b(b, prefix, to);
-    return status;
-}
-
-static es_status bind_dense(const es_binder *b, const char *prefix, es_ffn *to)
-{
-    size_t hidden = b->shape->hidden, width = b->shape->dense_intermediate;
-    const es_matrix_item items[] = {
-        {"ffn_gate", width, hidden, &to->gate},
-        {"ffn_up", width, hidden, &to->up},
-        {"ffn_down", hidden, width, &to->down},
-    };
-    return es_binder_matrices(b, prefix, items, COUNT(items));
-}
-
-static es_status bind_moe(const es_binder *b, const char *prefix, es_layer *to)
-{
-    const es_shape *s = b->shape;
-    size_t width = s->shared_experts * s->expert_intermediate;
-    const es_vector_item router = {"ffn_gate_inp.weight", s->experts, s->hidden, &to->router};
-    const es_vector_item bias = {"exp_probs_b.bias", s->experts, 0, &to->router_bias};
-    const es_matrix_item shared[] = {
-        {"ffn_gate_shexp", width, s->hidden, &to->ffn.gate},
-        {"ffn_up_shexp", width, s->hidden, &to->ffn.up},
-        {"ffn_down_shexp", s->hidden, width, &to->ffn.down},
-    };
-    es_status status = es_binder_vectors(b, prefix, &router, 1);
-    if (status == ES_OK && s->topk_method == ES_TOPK_NOAUX) status = es_binder_vectors(b, prefix, &bias, 1);
-    if (status == ES_OK && s->shared_experts > 0)
-        status = es_binder_matrices(b, prefix, shared, COUNT(shared));
-    return status;
-}
-
-static es_status bind_layer(const es_binder *b, size_t layer, es_layer *to)
-{
-    const es_shape *s = b->shape;
-    char prefix[NAME_MAX_BYTES / 4];
-    snprintf(prefix, sizeof prefix, "blk.%zu.", layer);
-    const es_vector_item norms[] = {
-        {"attn_norm.weight", s->hidden, 0, &to->attention_norm},
-        {"ffn_norm.weight", s->hidden, 0, &to->ffn_norm},
-    };
-    es_status status = es_binder_vectors(b, prefix, norms, COUNT(norms));
-    if (status == ES_OK) status = bind_attention(b, prefix, &to->attention);
-    if (status == ES_OK) status = to->is_moe ? bind_moe(b, prefix, to) : bind_dense(b, prefix, &to->ffn);
-    return status;
-}
-
 /* One projection of a layer's experts is one tensor [experts][rows][cols]; expert e's goes to its place in
  * es_ffn. */
 typedef struct expert_item {
@@ -140,11 +54,11 @@ typedef struct expert_item {
     size_t rows, cols, place;
 } expert_item;
 
-static es_status bind_projection(const es_binder *b, size_t layer, const expert_item *item,
+static es_status bind_projection(const es_binder *b, const char *prefix, const expert_item *item,
                                  const uint8_t *wanted, es_ffn *experts)
 {
     char name[NAME_MAX_BYTES];
-    snprintf(name, sizeof name, "blk.%zu.%s.weight", layer, item->name);
+    snprintf(name, sizeof name, "%s%s.weight", prefix, item->name);
     const size_t shape[] = {b->shape->experts, item->rows, item->cols};
     const es_tensor *tensor;
     es_status status = es_binder_find(b, name, shape, COUNT(shape), &tensor);
@@ -159,7 +73,7 @@ static es_status bind_projection(const es_binder *b, size_t layer, const expert_
     return status;
 }
 
-static es_status bind_experts(const es_binder *b, size_t layer, const uint8_t *wanted, es_layer *to)
+static es_status bind_experts(const es_binder *b, const char *prefix, const uint8_t *wanted, es_layer *to)
 {
     const es_shape *s = b->shape;
     bool any = wanted == NULL;
@@ -174,9 +88,30 @@ static es_status bind_experts(const es_binder *b, size_t layer, const uint8_t *w
     };
     es_status status = ES_OK;
     for (size_t i = 0; i < COUNT(items) && status == ES_OK; i++)
-        status = bind_projection(b, layer, &items[i], wanted, experts);
+        status = bind_projection(b, prefix, &items[i], wanted, experts);
     if (status == ES_OK) to->experts = experts;
     return status;
 }
 
-const es_names ES_NAMES_GGUF = {"the metadata", bind_ends, bind_layer, bind_experts};
+const es_names ES_NAMES_GGUF = {
+    .config = "the metadata",
+    .embedding = "token_embd",
+    .head = "output",
+    .final_norm = "output_norm.weight",
+    .layers = "blk.",
+    .attention_norm = "attn_norm.weight",
+    .ffn_norm = "ffn_norm.weight",
+    .q = "attn_q",
+    .q_a = "attn_q_a",
+    .q_a_norm = "attn_q_a_norm.weight",
+    .q_b = "attn_q_b",
+    .kv_a = "attn_kv_a_mqa",
+    .kv_a_norm = "attn_kv_a_norm.weight",
+    .o = "attn_output",
+    .router = "ffn_gate_inp.weight",
+    .router_bias = "exp_probs_b.bias",
+    .dense = {"ffn_gate", "ffn_up", "ffn_down"},
+    .shared = {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"},
+    .bind_kv_b = bind_kv_b,
+    .bind_experts = bind_experts,
+};
