@@ -46,10 +46,10 @@ def ask(address, prompt, on_token=None):
 
 
 class Load:
-    """Clients that ask one question after the other."""
+    """Clients that ask one question after the other; every: seconds from one question's start to the next's, as far as answers allow."""
 
-    def __init__(self, address, expected, clients=4):
-        self.address, self.expected = address, expected
+    def __init__(self, address, expected, clients=4, every=0.0):
+        self.address, self.expected, self.every = address, expected, every
         self.stopping = False
         self.tokens = [[] for _ in range(clients)]  # when each came; None: a request began
         self.done, self.failed, self.wrong = [], [], []
@@ -60,9 +60,12 @@ class Load:
     def _client(self, number):
         mine = self.tokens[number]
         turn = number
+        due = time.monotonic() + self.every * number / len(self.tokens)
         while not self.stopping:
             prompt = PROMPTS[turn % len(PROMPTS)]
             turn += 1
+            due = max(due + self.every, time.monotonic() - self.every)
+            time.sleep(max(due - time.monotonic(), 0))
             mine.append(None)
             try:
                 text = ask(self.address, prompt, lambda: mine.append(time.monotonic()))

@@ -45,15 +45,21 @@ def bad_link(node, seconds, to_lan, from_lan=None):
     return fault
 
 
-def storm(node, times):
-    """Connections that break again and again."""
-    def fault(swarm, case):
-        before = swarm.coordinator.files(), swarm.coordinator.memory_kib()
+def flicker(node, times):
+    def fault(swarm, _):
         for _ in range(times):
             swarm.hosts[node].link("loss=1")
             time.sleep(0.7)
             swarm.hosts[node].link("")
             time.sleep(0.5)
+    return fault
+
+
+def storm(node, times):
+    """Connections that break again and again."""
+    def fault(swarm, case):
+        before = swarm.coordinator.files(), swarm.coordinator.memory_kib()
+        flicker(node, times)(swarm, case)
         for _ in range(times // 2):
             swarm.restart_node(node)
             time.sleep(0.3)

@@ -125,6 +125,8 @@ def stand_in(swarm, case):
 def retrained(path):
     """The model with other weights: a copy, one byte of each file changed."""
     other = os.path.join(path, "retrained")
+    if os.path.exists(other):
+        return other
     shutil.copytree(MODEL, other)
     for name in os.listdir(other):
         if not name.endswith(".safetensors"):
@@ -140,6 +142,8 @@ def retrained(path):
 
 def quantised(path):
     other = os.path.join(path, "quantised")
+    if os.path.exists(other):
+        return other
     subprocess.run([program("essaim"), "shard", "--model", MODEL, "--out", other, "--nodes", "1", "--format", "q4_k", "--quiet"], check=True,
                    capture_output=True)
     return other

@@ -1,0 +1,66 @@
+"""A swarm that follows a registry in etcd: nodes announce themselves, coordinators place the experts."""
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+
+from etcd import Etcd
+from swarm import MODEL, Process, Swarm, program, wait_until
+
+START_S = 40
+
+
+class Fleet(Swarm):
+    """count nodes that are told what to hold; one more than started may be added."""
+
+    def __init__(self, folder, count, members=1, heads=1, options=("--copies", "2")):
+        os.mkdir(os.path.join(folder, "etcd"))
+        self.etcd = Etcd(os.path.join(folder, "etcd"), members)
+        super().__init__(folder, ["none"] * count, options=options, heads=heads)
+        for head in range(heads):
+            if not wait_until(lambda at=head: self.all_up(at), START_S):
+                raise RuntimeError(f"the fleet does not come together: {self.cluster(head)}")
+
+    def start_node(self, n, keys=None, model=MODEL, more=()):
+        return super().start_node(n, keys, model, [*self.etcd.options(), *more])
+
+    def start_coordinator(self, head=0):
+        host = self.heads[head]
+        return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.etcd.options(), "--keys", self.key_file("coordinator"), "--threads", "1",
+                              "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
+
+    def cluster(self, head=0):
+        """What a coordinator says of its nodes and their placement."""
+        try:
+            with urllib.request.urlopen(f"http://{self.heads[head].address}:8080/cluster", timeout=10) as page:
+                return json.load(page)
+        except (OSError, ValueError):
+            return {}
+
+    def all_up(self, head=0, count=None):
+        """So many nodes work, and the placement is in force."""
+        said = self.cluster(head)
+        count = len(self.nodes) if count is None else count
+        if not said or said.get("in_force") != said.get("wanted"):
+            return False
+        return sum(self.metric("essaim_node_up", f"n{n + 1}", head) == 1 for n in range(count)) == count
+
+    def cut_off(self, head):
+        """From etcd; nodes and clients are still reached."""
+        self._routes(head, "add")
+
+    def connect_again(self, head):
+        self._routes(head, "del")
+
+    def _routes(self, head, word):
+        for host in self.etcd.hosts:
+            subprocess.run(self.heads[head].command("ip", "route", word, "blackhole", f"{host.address}/32"), check=True)
+
+    def tool(self, *words, timeout=60):
+        """The command line, on the first coordinator's host."""
+        return subprocess.run(self.host.command(program("essaim"), *words), capture_output=True, text=True, timeout=timeout, check=False)
+
+    def close(self):
+        super().close()
+        self.etcd.close()
