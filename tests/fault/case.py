@@ -82,6 +82,7 @@ def line_of(result):
         text += (f": stall {stall['median']}/{stall['p99']}/{stall['max']} ms, lost {result['lost']} of {result['requests']}, "
                  f"{result['tokens_per_s_before']} -> {result['tokens_per_s_during']} -> {result['tokens_per_s_after']} tokens/s, "
                  f"95 % after {result['back_to_95_percent_s']} s")
+    text += f" ({result['took_s']} s in all)"
     for name, value in result.get("told", {}).items():
         text += f"\n     {name}: {value}"
     return text + "".join(f"\n   PROBLEM: {problem}" for problem in result["problems"])

@@ -69,4 +69,4 @@ class Shared:
 
 
 def cases():
-    yield "quick", Shared(6)
+    yield "quick", Shared(4)

@@ -2,7 +2,7 @@
 import signal
 import time
 
-from case import Case, SINGLE
+from case import Case, SINGLE, one_after_another
 from swarm import StuckThread, wait_until
 
 
@@ -106,11 +106,13 @@ def cut(text):
 def cases():
     wait = ["--wait-for-nodes", "2"]
     yield "quick", Case(1, "SIGKILL, two copies", kill(1), stall_ms=500)
-    yield "quick", Case(2, "SIGKILL, one copy, back after 2 s", kill_and_return(1, 2), SINGLE)
-    yield "quick", Case(3, "SIGSTOP for 0.5 s, two copies", stop(0, 0.5))
-    yield "quick", Case(4, "worker stuck for 3 s, two copies", stuck(2, 3))
-    yield "quick", Case(5, "black hole for 3 s, both ways", bad_link(1, 3, "loss=1"), bad=[1])
-    yield "quick", Case(8, "0.5 % of frames damaged, checksums right", bad_link(1, 4, "corrupt=0.005"), bad=[1])
+    yield "quick", Case(2, "SIGKILL, one copy, back after 1 s", kill_and_return(1, 1), SINGLE)
+    quiet = one_after_another(stop(0, 0.5), stuck(2, 2), bad_link(1, 2, "loss=1"), bad_link(1, 3, "corrupt=0.005"))
+    yield "quick", Case("3, 4, 5, 8", "SIGSTOP, stuck, black hole, damage, one after another, two copies", quiet, bad=[1])
+    yield "full", Case(3, "SIGSTOP for 0.5 s, two copies", stop(0, 0.5))
+    yield "full", Case(4, "worker stuck for 3 s, two copies", stuck(2, 3))
+    yield "full", Case(5, "black hole for 3 s, both ways", bad_link(1, 3, "loss=1"), bad=[1])
+    yield "full", Case(8, "0.5 % of frames damaged, checksums right", bad_link(1, 4, "corrupt=0.005"), bad=[1])
     yield "full", Case(2, "SIGKILL, one copy, back after 5 s, waited for 2 s", kill_and_return(0, 5), SINGLE, options=wait, allowed_errors=named)
     yield "full", Case(2, "SIGKILL, one copy, never back, the coordinator has a shard", kill(1), SINGLE, options=["--local-experts"])
     yield "full", Case(3, "SIGSTOP for 5 s, two copies", stop(0, 5))
