@@ -26,6 +26,9 @@ class Case:
     def swarm(self, path):
         return Swarm(path, self.parts, self.bad, self.options)
 
+    def start_load(self, swarm, expected):
+        return Load(swarm.host.address, expected)
+
     def run(self, expected):
         self.problems, self.extra = [], {}
         with folder() as path:
@@ -37,8 +40,7 @@ class Case:
 
     def _under_load(self, swarm, expected):
         files = swarm.coordinator.files()
-        load = Load(swarm.host.address, expected)
-        self.load = load
+        load = self.load = self.start_load(swarm, expected)
         began = time.monotonic() + 0.5
         time.sleep(self.before)
         at = time.monotonic()

@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import urllib.error
 import urllib.request
 
 from etcd import Etcd
@@ -31,20 +30,23 @@ class Fleet(Swarm):
                               "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 
     def cluster(self, head=0):
-        """What a coordinator says of its nodes and their placement."""
+        """What a coordinator says of its members and their placement."""
         try:
             with urllib.request.urlopen(f"http://{self.heads[head].address}:8080/cluster", timeout=10) as page:
-                return json.load(page)
+                return json.load(page).get("membership", {})
         except (OSError, ValueError):
             return {}
 
+    def in_force(self, head=0):
+        """The valid placement's epoch, once all members hold what it gives them, and no more; None until then."""
+        said = self.cluster(head)
+        settled = said and said["epoch"] == said["wanted_epoch"] and all(node["missing"] == node["surplus"] == 0 for node in said["nodes"])
+        return said["epoch"] if settled else None
+
     def all_up(self, head=0, count=None):
         """So many nodes work, and the placement is in force."""
-        said = self.cluster(head)
         count = len(self.nodes) if count is None else count
-        if not said or said.get("in_force") != said.get("wanted"):
-            return False
-        return sum(self.metric("essaim_node_up", f"n{n + 1}", head) == 1 for n in range(count)) == count
+        return self.in_force(head) is not None and sum(self.metric("essaim_node_up", f"n{n + 1}", head) == 1 for n in range(count)) == count
 
     def cut_off(self, head):
         """From etcd; nodes and clients are still reached."""
