@@ -39,7 +39,7 @@ class Case:
                 swarm.close()
 
     def _under_load(self, swarm, expected):
-        files = swarm.coordinator.files()
+        files, memory = swarm.coordinator.files(), swarm.coordinator.memory_kib()
         load = self.load = self.start_load(swarm, expected)
         began = time.monotonic() + 0.5
         time.sleep(self.before)
@@ -54,6 +54,8 @@ class Case:
         self.judge(result, load)
         self.check(swarm.coordinator.popen.poll() is None, "the coordinator ended")
         self.check(swarm.coordinator.files() <= files + 40, f"descriptors: {files} before, {swarm.coordinator.files()} after")
+        result["coordinator_memory_kib_before_after"] = [memory, swarm.coordinator.memory_kib()]
+        self.check(swarm.coordinator.memory_kib() <= 1.3 * memory + 20000, f"memory: {result['coordinator_memory_kib_before_after']} KiB before and after")
         result["problems"] = self.problems
         return result
 

@@ -5,6 +5,8 @@ import time
 from case import Case, SINGLE, one_after_another
 from swarm import StuckThread, wait_until
 
+MOE_LAYERS = 3  # of tiny-r1
+
 
 def kill(node):
     return lambda swarm, case: swarm.nodes[node].kill()
@@ -37,12 +39,56 @@ def stuck(node, seconds):
     return fault
 
 
+def calls(swarm, node):
+    return swarm.metric("essaim_node_calls_total", f"n{node + 1}") or 0.0
+
+
 def bad_link(node, seconds, to_lan, from_lan=None):
+    """Tells what share of the calls for its experts the node got meanwhile, when there is a copy of them."""
     def fault(swarm, case):
+        same = [n for n, part in enumerate(swarm.parts) if part == swarm.parts[node]]
+        before = [calls(swarm, n) for n in same]
         swarm.hosts[node].link(to_lan, from_lan)
         time.sleep(seconds)
         swarm.hosts[node].link("")
+        done = [calls(swarm, n) - first for n, first in zip(same, before)]
+        if len(same) > 1 and sum(done) > 0:
+            case.extra.setdefault("told", {})["its share of the calls for its experts"] = f"{100 * done[same.index(node)] / sum(done):.0f} %"
     return fault
+
+
+def black_hole(node, seconds, to_lan="loss=1", from_lan=None):
+    """Ejected within a second, and taken back."""
+    def fault(swarm, case):
+        lost = lambda: sum(f"node n{node + 1} " in line and "is lost" in line for line in swarm.states())
+        seen, began = lost(), time.monotonic()
+        swarm.hosts[node].link(to_lan, from_lan)
+        case.check(wait_until(lambda: lost() > seen, seconds), "it is not ejected")
+        ejected = time.monotonic() - began
+        time.sleep(max(seconds - ejected, 0))
+        swarm.hosts[node].link("")
+        back = time.monotonic()
+        case.check(ejected <= 1, f"ejected after {ejected:.2f} s")
+        case.check(wait_until(lambda: swarm.node_is_back(node), 10), f"n{node + 1} is not back")
+        case.extra.setdefault("told", {})["ejected and back"] = f"after {ejected:.2f} s, {time.monotonic() - back:.2f} s after the link"
+    return fault
+
+
+def as_predicted(node, seconds, words, round_trip_s):
+    """One copy of each: every one of a token's three layers with experts waits for the slow link."""
+    def fault(swarm, case):
+        bad_link(node, seconds, words)(swarm, case)
+        case.predict = lambda before: len(case.load.threads) / (len(case.load.threads) / before + MOE_LAYERS * round_trip_s)
+    return fault
+
+
+class Predicted(Case):
+    def judge(self, result, load):
+        super().judge(result, load)
+        predicted = self.predict(result["tokens_per_s_before"])
+        share = result["tokens_per_s_during"] / predicted
+        result.setdefault("told", {})["throughput"] = f"{share:.2f} of what the cost model predicts ({predicted:.0f} tokens/s)"
+        self.check(0.7 <= share <= 1.3, f"throughput is {share:.2f} of what was predicted")
 
 
 def flicker(node, times):
@@ -107,23 +153,24 @@ def cases():
     wait = ["--wait-for-nodes", "2"]
     yield "quick", Case(1, "SIGKILL, two copies", kill(1), stall_ms=500)
     yield "quick", Case(2, "SIGKILL, one copy, back after 1 s", kill_and_return(1, 1), SINGLE)
-    quiet = one_after_another(stop(0, 0.5), stuck(2, 2), bad_link(1, 2, "loss=1"), bad_link(1, 3, "corrupt=0.005"))
+    quiet = one_after_another(stop(0, 0.5), stuck(2, 2), black_hole(1, 2), bad_link(1, 3, "corrupt=0.005"))
     yield "quick", Case("3, 4, 5, 8", "SIGSTOP, stuck, black hole, damage, one after another, two copies", quiet, bad=[1])
     yield "full", Case(3, "SIGSTOP for 0.5 s, two copies", stop(0, 0.5))
     yield "full", Case(4, "worker stuck for 3 s, two copies", stuck(2, 3))
-    yield "full", Case(5, "black hole for 3 s, both ways", bad_link(1, 3, "loss=1"), bad=[1])
+    yield "full", Case(5, "black hole for 3 s, both ways", black_hole(1, 3), bad=[1])
     yield "full", Case(8, "0.5 % of frames damaged, checksums right", bad_link(1, 4, "corrupt=0.005"), bad=[1])
     yield "full", Case(2, "SIGKILL, one copy, back after 5 s, waited for 2 s", kill_and_return(0, 5), SINGLE, options=wait, allowed_errors=named)
     yield "full", Case(2, "SIGKILL, one copy, never back, the coordinator has a shard", kill(1), SINGLE, options=["--local-experts"])
     yield "full", Case(3, "SIGSTOP for 5 s, two copies", stop(0, 5))
     yield "full", Case(3, "SIGSTOP for 30 s, two copies", stop(0, 30))
     yield "full", Case(3, "SIGSTOP for 5 s, one copy", stop(0, 5), SINGLE)
-    yield "full", Case(5, "black hole for 3 s, to the node", bad_link(1, 3, "", "loss=1"), bad=[1])
-    yield "full", Case(5, "black hole for 3 s, from the node", bad_link(1, 3, "loss=1", ""), bad=[1])
+    yield "full", Case(5, "black hole for 3 s, to the node", black_hole(1, 3, "", "loss=1"), bad=[1])
+    yield "full", Case(5, "black hole for 3 s, from the node", black_hole(1, 3, "loss=1", ""), bad=[1])
     for ms in (1, 10, 100):
         words = f"delay_us={ms * 500} jitter_us={ms * 100}"
         yield "full", Case(6, f"delay {ms} ms, jitter a fifth, two copies", bad_link(1, 4, words), bad=[1])
-    yield "full", Case(6, "delay 10 ms, one copy", bad_link(1, 4, "delay_us=5000 jitter_us=1000"), SINGLE, bad=[1])
+    slow = as_predicted(1, 4, "delay_us=5000 jitter_us=1000", 0.011)
+    yield "full", Predicted(6, "delay 10 ms, one copy", slow, SINGLE, bad=[1])
     for share in (0.001, 0.01, 0.05):
         words = f"loss={share} reorder={share} dup={share}"
         yield "full", Case(7, f"loss, reorder, duplicate {100 * share:g} %, one copy", bad_link(1, 5, words), SINGLE, bad=[1])
