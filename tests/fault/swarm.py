@@ -54,8 +54,8 @@ class Process:
 class Swarm:
     """parts: what each node holds, "1/2"; bad: nodes (counted from 0) whose link is a cable."""
 
-    def __init__(self, folder, parts, bad=(), options=(), heads=1):
-        self.folder, self.parts, self.options = folder, parts, list(options)
+    def __init__(self, folder, parts, bad=(), options=(), heads=1, node_options=()):
+        self.folder, self.parts, self.options, self.node_options = folder, parts, list(options), list(node_options)
         self.hosts = [lan.Host(10 + n, program("tests/cable") if n in bad else None) for n in range(len(parts))]
         self.heads = [lan.Host(1 + n) for n in range(heads)]
         self.host = self.heads[0]
@@ -93,7 +93,7 @@ class Swarm:
     def start_node(self, n, keys=None, model=MODEL, more=()):
         return Process(self.hosts[n], [program("essaim-expert-node"), "--model", model, "--part", self.parts[n], "--listen", f"{self.hosts[n].address}:5700",
                                        "--data-port", "5701", "--name", f"n{n + 1}", "--threads", "1", "--keys", self.key_file(keys or f"n{n + 1}"),
-                                       "--allow", os.path.join(self.folder, "allow"), *more], os.path.join(self.folder, f"n{n + 1}.log"))
+                                       "--allow", os.path.join(self.folder, "allow"), *self.node_options, *more], os.path.join(self.folder, f"n{n + 1}.log"))
 
     def start_coordinator(self, head=0):
         nodes = [word for n, host in enumerate(self.hosts) for word in ("--node", f"{host.address}:5700,{self.keys[n + 1]}")]
