@@ -18,7 +18,7 @@ def shares(values):
 
 
 class Shared:
-    """Each of three coordinators has as many clients; then the last one is killed. The nodes compute with the portable kernels: they, not the
+    """Each of three coordinators has as many clients; then the last one is killed. The nodes compute with the plainest kernels: they, not the
     coordinators, are what there is too little of, so that it is they who share out."""
 
     row, name = 0, "three coordinators, equal clients, one killed"
@@ -34,7 +34,7 @@ class Shared:
     def run(self, expected):
         self.problems = []
         with folder() as path:
-            swarm = Swarm(path, PARTS, heads=HEADS, node_options=["--isa", "portable"])
+            swarm = Swarm(path, PARTS, heads=HEADS, node_options=["--isa", "ref"])
             try:
                 return self._measure(swarm, [Load(head.address, expected, clients=4) for head in swarm.heads])
             finally:
