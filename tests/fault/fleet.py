@@ -1,4 +1,4 @@
-"""A swarm that follows a registry in etcd: nodes announce themselves, coordinators place the experts."""
+"""A swarm that follows a registry, a folder of the coordinator's or etcd: nodes are told what to hold."""
 import json
 import os
 import subprocess
@@ -11,22 +11,32 @@ START_S = 40
 
 
 class Fleet(Swarm):
-    """count nodes that are told what to hold; one more than started may be added."""
+    """count nodes. members: of etcd, where nodes announce themselves; 0: the registry is a folder, and nodes are put in by hand."""
 
-    def __init__(self, folder, count, members=1, heads=1, options=("--copies", "2")):
-        os.mkdir(os.path.join(folder, "etcd"))
-        self.etcd = Etcd(os.path.join(folder, "etcd"), members)
-        super().__init__(folder, ["none"] * count, options=options, heads=heads)
+    def __init__(self, folder, count, members=0, heads=1, options=("--copies", "2")):
+        os.mkdir(os.path.join(folder, "registry"))
+        self.etcd = Etcd(os.path.join(folder, "registry"), members) if members else None
+        self.registry = self.etcd.options() if self.etcd else ["--registry", os.path.join(folder, "registry")]
+        super().__init__(folder, ["none"] * count, options=["--placement", "auto", *options], heads=heads)
+        for n in range(count):
+            self.put_in(n)
         for head in range(heads):
             if not wait_until(lambda at=head: self.all_up(at), START_S):
                 raise RuntimeError(f"the fleet does not come together: {self.cluster(head)}")
 
+    def put_in(self, n):
+        if self.etcd:
+            return
+        done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry)
+        if done.returncode:
+            raise RuntimeError(f"node add: {done.stderr}")
+
     def start_node(self, n, keys=None, model=MODEL, more=()):
-        return super().start_node(n, keys, model, [*self.etcd.options(), *more])
+        return super().start_node(n, keys, model, [*(self.registry if self.etcd else []), *more])
 
     def start_coordinator(self, head=0):
         host = self.heads[head]
-        return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.etcd.options(), "--keys", self.key_file("coordinator"), "--threads", "1",
+        return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.registry, "--keys", self.key_file("coordinator"), "--threads", "1",
                               "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 
     def cluster(self, head=0):
@@ -65,4 +75,5 @@ class Fleet(Swarm):
 
     def close(self):
         super().close()
-        self.etcd.close()
+        if self.etcd:
+            self.etcd.close()

@@ -15,14 +15,18 @@ NODE_KEYS = "essaim/live/nodes/"
 
 
 class FleetCase(Case):
-    """count nodes, members of etcd, coordinators."""
+    """count nodes, members of etcd (0: a folder is the registry), coordinators."""
 
-    def __init__(self, row, name, fault, count=4, members=1, heads=1, options=("--copies", "2"), **more):
+    def __init__(self, row, name, fault, count=4, members=0, heads=1, options=("--copies", "2"), **more):
         super().__init__(row, name, fault, **more)
         self.count, self.members, self.heads, self.options = count, members, heads, options
 
     def swarm(self, path):
         return Fleet(path, self.count, self.members, self.heads, self.options)
+
+
+def tell(case, what):
+    case.extra.setdefault("told", {}).update(what)
 
 
 def join(fleet):
@@ -32,6 +36,7 @@ def join(fleet):
     fleet.parts.append("none")
     fleet.keys.append(fleet.make_key(f"n{n + 1}"))
     fleet.nodes.append(fleet.start_node(n))
+    fleet.put_in(n)
     return n
 
 
@@ -52,7 +57,7 @@ def etcd_gone(seconds):
         fleet.etcd.wait()
         back = time.monotonic()
         case.check(wait_until(lambda: fleet.all_up(count=n + 1), 30), "the node that came meanwhile is not taken in")
-        case.extra["told"] = {"after etcd's return": f"the new node works after {time.monotonic() - back:.1f} s"}
+        tell(case, {"after etcd's return": f"the new node works after {time.monotonic() - back:.1f} s"})
     return fault
 
 
@@ -96,7 +101,7 @@ def follows(fleet, case):
     """The watch is alive: a node that comes is taken in."""
     began, n = time.monotonic(), join(fleet)
     case.check(wait_until(lambda: fleet.all_up(count=n + 1), 30), "a node that comes afterwards is not taken in")
-    case.extra.setdefault("told", {})["a node that comes afterwards"] = f"works after {time.monotonic() - began:.1f} s"
+    tell(case, {"a node that comes afterwards": f"works after {time.monotonic() - began:.1f} s"})
 
 
 def compacted(fleet, case):
@@ -109,7 +114,7 @@ def compacted(fleet, case):
     fleet.connect_again(0)
     began = time.monotonic()
     case.check(wait_until(lambda: fleet.all_up(count=n + 1), 40), "what happened in the gap is not seen")
-    case.extra["told"] = {"what happened in the gap": f"is in force {time.monotonic() - began:.1f} s after the link's return"}
+    tell(case, {"what happened in the gap": f"is in force {time.monotonic() - began:.1f} s after the link's return"})
 
 
 def lease_lost(fleet, case):
@@ -118,7 +123,7 @@ def lease_lost(fleet, case):
     fleet.etcd.call("lease/revoke", {"ID": before})
     began = time.monotonic()
     case.check(wait_until(lambda: leases(fleet).get(name, before) != before, 30), "the node does not register again")
-    case.extra["told"] = {"the node": f"is registered again after {time.monotonic() - began:.1f} s"}
+    tell(case, {"the node": f"is registered again after {time.monotonic() - began:.1f} s"})
     case.check(wait_until(fleet.all_up, 20), "the node is not back")
 
 
@@ -136,12 +141,12 @@ def partitioned(fleet, case):
     fleet.connect_again(1)
     began = time.monotonic()
     case.check(wait_until(lambda: fleet.all_up(1, n + 1), 40), "who was cut off does not follow again")
-    case.extra["told"] = {"epochs": f"{old} and {fleet.in_force(0)}", "an old epoch": said.split("; ")[0],
-                          "who was cut off": f"follows again after {time.monotonic() - began:.1f} s"}
+    tell(case, {"epochs": f"{old} and {fleet.in_force(0)}", "an old epoch": said.split("; ")[0],
+                      "who was cut off": f"follows again after {time.monotonic() - began:.1f} s"})
     case.second.stop()
     case.check(not case.second.wrong and not case.second.failed and case.second.done,
                f"through the coordinator that was cut off: {len(case.second.done)} answers, {case.second.failed[:1]}, {case.second.wrong[:1]}")
-    case.extra["told"]["its answers"] = f"{len(case.second.done)} right, {len(case.second.failed)} lost"
+    tell(case, {"its answers": f"{len(case.second.done)} right, {len(case.second.failed)} lost"})
 
 
 def survivors_load(fleet, case):
@@ -150,7 +155,7 @@ def survivors_load(fleet, case):
     began = time.monotonic()
     epoch = fleet.cluster()["epoch"]
     case.check(wait_until(lambda: fleet.cluster()["epoch"] != epoch, 30), f"the others do not take over: {fleet.cluster()}")
-    case.extra["told"] = {"survivors hold all": f"after {time.monotonic() - began:.1f} s"}
+    tell(case, {"survivors hold all": f"after {time.monotonic() - began:.1f} s"})
 
 
 def drain_all(fleet, case):
@@ -168,9 +173,9 @@ def replaced(fleet, case):
     """The placement becomes another, mode by mode, while it is used."""
     for mode in ("stripe", "replicate", "group"):
         document = f"{fleet.folder}/{mode}.json"
-        done = fleet.tool("placement", "plan", *fleet.etcd.options(), "--model", MODEL, "--mode", mode, "--copies", "2", "--afresh", "--out", document)
+        done = fleet.tool("placement", "plan", *fleet.registry, "--model", MODEL, "--mode", mode, "--copies", "2", "--afresh", "--out", document)
         case.check(done.returncode == 0, f"plan: {done.stderr}")
-        done = fleet.tool("placement", "apply", document, *fleet.etcd.options(), "--keys", fleet.key_file("coordinator"))
+        done = fleet.tool("placement", "apply", document, *fleet.registry, "--keys", fleet.key_file("coordinator"))
         case.check(done.returncode == 0, f"apply: {done.stderr}")
         case.check(wait_until(lambda wanted=mode: fleet.cluster().get("mode") == wanted and fleet.all_up(), 30), f"{mode} does not come into force")
 
@@ -195,18 +200,19 @@ class Paced(FleetCase):
 
 
 def cases():
+    live = one_after_another(replaced, survivors_load)
+    yield "quick", FleetCase("2, 20", "other placements, then a node is gone for good", live, options=("--copies", "2", "--replace-after", "1"))
+    yield "full", FleetCase(2, "SIGKILL for good, one copy, survivors load", survivors_load, options=("--copies", "1", "--replace-after", "1"))
+    yield "full", Paced(20, "rolling restart by drain at 80 % load", drain_all)
+    yield "full", FleetCase(20, "three placements, one after another, under load", replaced)
     if etcd.missing():
         print(f"rows 13 to 17 are skipped: {etcd.missing()}")
         return
-    once = one_after_another(etcd_gone(3), lease_lost)
-    yield "quick", FleetCase("14, 17", "etcd gone for 3 s; a lease lost", once)
-    yield "full", FleetCase(2, "SIGKILL for good, one copy, survivors load", survivors_load, options=("--copies", "1", "--replace-after", "1"))
-    yield "full", FleetCase(13, "two coordinators, one cut off from etcd", partitioned, heads=2)
-    yield "full", FleetCase(14, "etcd gone for 60 s", etcd_gone(60))
+    yield "quick", FleetCase("14, 17", "etcd gone for 3 s; a lease lost", one_after_another(etcd_gone(3), lease_lost), members=1)
+    yield "full", FleetCase(13, "two coordinators, one cut off from etcd", partitioned, members=1, heads=2)
+    yield "full", FleetCase(14, "etcd gone for 60 s", etcd_gone(60), members=1)
     yield "full", FleetCase(14, "quorum lost for 20 s, three members", quorum_lost(20), members=3)
-    yield "full", FleetCase(15, "etcd restarts", etcd_restarts)
+    yield "full", FleetCase(15, "etcd restarts", etcd_restarts, members=1)
     yield "full", FleetCase(15, "etcd's leader changes", leader_changes, members=3)
-    yield "full", FleetCase(16, "etcd compacts in a gap of the watch", compacted)
-    yield "full", FleetCase(17, "lease lost, node healthy", lease_lost)
-    yield "full", Paced(20, "rolling restart by drain at 80 % load", drain_all)
-    yield "full", FleetCase(20, "three placements, one after another, under load", replaced)
+    yield "full", FleetCase(16, "etcd compacts in a gap of the watch", compacted, members=1)
+    yield "full", FleetCase(17, "lease lost, node healthy", lease_lost, members=1)
