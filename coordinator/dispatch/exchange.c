@@ -133,7 +133,7 @@ static void take_sums(es_swarm *swarm, es_node *node, es_ticket *ticket, const e
     }
     count_call(node, ticket, message, reply, es_clock_now_ns());
     es_node_settle(node, ticket);
-    swarm->changes += swarm->open > 0;
+    swarm->changes += swarm->open > 0 || node->owed == ES_TICKETS_MAX - 1; /* it has credit again */
     node->errors = 0;
     if (is_probe)
         node->probes++;

@@ -154,7 +154,7 @@ def cases():
     yield "quick", Case(1, "SIGKILL, two copies", kill(1), stall_ms=500)
     yield "quick", Case(2, "SIGKILL, one copy, back after 1 s", kill_and_return(1, 1), SINGLE)
     quiet = one_after_another(stop(0, 0.5), stuck(2, 2), black_hole(1, 2), bad_link(1, 3, "corrupt=0.005"))
-    yield "quick", Case("3, 4, 5, 8", "SIGSTOP, stuck, black hole, damage, one after another, two copies", quiet, bad=[1])
+    yield "quick", Case("3, 4, 5, 8", "SIGSTOP, stuck, black hole, damage, one after another, two copies", quiet, bad=[1], stall_ms=1500)
     yield "full", Case(3, "SIGSTOP for 0.5 s, two copies", stop(0, 0.5))
     yield "full", Case(4, "worker stuck for 3 s, two copies", stuck(2, 3))
     yield "full", Case(5, "black hole for 3 s, both ways", black_hole(1, 3), bad=[1])
