@@ -31,6 +31,7 @@ class Process:
         with os.fdopen(ready) as lines:
             line = lines.readline()
         if not line.startswith("ready"):
+            self.kill()
             raise RuntimeError(f"{words[0]}: {line or 'ended before it was ready'}")
 
     def signal(self, number):
