@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/signals.h"
 #include "base/size.h"
 #include "coordinator/node_list.h"
 #include "dispatch/swarm.h"
@@ -201,7 +202,8 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
 static es_status open_model(es_coordinator *c, es_progress_fn *progress, void *context, es_err *err)
 {
     es_model_parts parts = {.backbone = true,
-                            .all_experts = c->options.nodes.count == 0 || c->options.local_experts};
+                            .all_experts = c->options.nodes.count == 0 || c->options.local_experts,
+                            .stop_asked = es_signals_stop_asked};
     es_status status = es_model_open(c->options.model_dir, &parts, progress, context, &c->model, err);
     if (status != ES_OK) return status;
     size_t own = c->model->shape.context;

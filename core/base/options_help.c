@@ -1,4 +1,4 @@
-/* The text of --help, from the same table that parses. */
+/* The text of --help, and the reference, from the same table that parses. */
 #include "base/options.h"
 
 #include "base/size.h"
@@ -149,5 +149,50 @@ void es_options_write_help(const es_command *command, const char *program, FILE 
         if (command->examples[i].meaning == NULL) continue;
         fputs("      ", out);
         write_wrapped(command->examples[i].meaning, 6, out);
+    }
+}
+
+/* A cell of a table: its own marks are no table's. */
+static void write_cell(const char *text, bool code, FILE *out)
+{
+    fputs(code ? "| `" : "| ", out);
+    for (; *text != '\0'; text++) {
+        bool mark = *text == '|' || (!code && (*text == '<' || *text == '*' || *text == '_' || *text == '['));
+        if (mark) fputc('\\', out);
+        fputc(*text == '\n' ? ' ' : *text, out);
+    }
+    fputs(code ? "` " : " ", out);
+}
+
+void es_options_write_markdown(const es_command *command, const char *program, FILE *out)
+{
+    const char *name = command->name != NULL ? command->name : "";
+    fprintf(out, "\n## %s%s%s\n\n", program, name[0] != '\0' ? " " : "", name);
+    fprintf(out, "%c%s.\n\n    ",
+            command->summary[0] - ('a' <= command->summary[0] && command->summary[0] <= 'z') * 32,
+            command->summary + 1);
+    write_usage(command, program, out);
+    for (const char *about = command->about; about != NULL && *about != '\0';) {
+        size_t line = strcspn(about, "\n");
+        fprintf(out, "\n%.*s\n", (int)line, about);
+        about += line + strspn(about + line, "\n");
+    }
+    for (size_t s = 0; s < command->set_count; s++) {
+        fprintf(out, "\n| %s | |\n|---|---|\n", command->sets[s].heading);
+        for (size_t i = 0; i < command->sets[s].count; i++) {
+            char left[TEXT_MAX], right[TEXT_MAX];
+            write_left(&command->sets[s].options[i], left);
+            write_right(&command->sets[s].options[i], right);
+            write_cell(left, true, out);
+            write_cell(right, false, out);
+            fputs("|\n", out);
+        }
+    }
+    for (size_t i = 0; i < command->example_count; i++) {
+        const es_example *e = &command->examples[i];
+        if (e->meaning != NULL)
+            fprintf(out, "\n%c%s:\n", e->meaning[0] - ('a' <= e->meaning[0] && e->meaning[0] <= 'z') * 32,
+                    e->meaning + 1);
+        fprintf(out, "\n    %s\n", e->line);
     }
 }
