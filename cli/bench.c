@@ -9,19 +9,16 @@
 #include "cli/commands.h"
 #include "essaim/experts.h"
 #include "essaim/panels.h"
+#include "yardstick/yardstick.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     PASSES_MAX = 4096,
     PASSES_MIN = 12,
-    PANELS_DRAWN = 16,    /* random panels of a matrix; the rest repeat them */
-    READ_ITEM = 1 << 20,  /* bytes that a thread reads at a time */
-    PEAK_ROUNDS = 200000, /* about a tenth of a millisecond */
-    PEAK_ITEMS = 16,      /* of them for each thread */
-    PEAK_EVERY = 8        /* passes */
+    PANELS_DRAWN = 16, /* random panels of a matrix; the rest repeat them */
+    PEAK_EVERY = 8     /* passes */
 };
 
 typedef struct bench_values {
@@ -53,9 +50,6 @@ typedef struct bench {
     float *weight;
     int64_t *sum;
     uint64_t seed;
-    /* The job being run. */
-    const uint8_t *read_from;
-    atomic_uint_fast64_t result;
 } bench;
 
 static uint64_t next(bench *b)
@@ -150,7 +144,7 @@ static es_status draw_experts(bench *b, es_err *err)
         !es_size_mul(2 * gate + down, v->experts, &b->weights_bytes))
         return no_memory(err);
     b->expert_bytes = 2 * gate + down;
-    b->weights = es_pages_take(b->weights_bytes + READ_ITEM);
+    b->weights = es_pages_take(b->weights_bytes);
     b->ffns = es_arena_take(b->arena, v->experts, sizeof *b->ffns);
     if (b->weights == NULL || b->ffns == NULL) return no_memory(err);
     uint8_t *at = b->weights;
@@ -189,39 +183,6 @@ static es_status draw_rows(bench *b, es_err *err)
     return ES_OK;
 }
 
-static void read_item(void *job, size_t item, size_t thread)
-{
-    (void)thread;
-    bench *b = job;
-    size_t first = item * READ_ITEM, bytes = es_size_min(READ_ITEM, b->expert_bytes - first) / 4096 * 4096;
-    atomic_fetch_add(&b->result, b->best->read_bytes(b->read_from + first, bytes));
-}
-
-static void integer_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->integer_ops(PEAK_ROUNDS));
-}
-
-static void float_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->float_ops(PEAK_ROUNDS));
-}
-
-/* Multiplications and additions a second, on all threads. */
-static double peak(bench *b, es_pool_fn *fn)
-{
-    atomic_store(&b->result, 0);
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, PEAK_ITEMS * es_pool_threads(b->pool), fn, b);
-    return (double)atomic_load(&b->result) / ((double)(es_clock_now_ns() - start) * 1e-9);
-}
-
 static es_status run_pass(bench *b, size_t pass, double *ret_seconds, es_err *err)
 {
     const bench_values *v = b->values;
@@ -237,10 +198,7 @@ static es_status run_pass(bench *b, size_t pass, double *ret_seconds, es_err *er
 
 static double read_expert(bench *b, size_t expert)
 {
-    b->read_from = b->weights + expert * b->expert_bytes;
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, es_size_ceil_div(b->expert_bytes, READ_ITEM), read_item, b);
-    return (double)(es_clock_now_ns() - start) * 1e-9;
+    return es_yardstick_read_s(b->best, b->pool, b->weights + expert * b->expert_bytes, b->expert_bytes);
 }
 
 static int by_value(const void *a, const void *b)
@@ -269,8 +227,8 @@ static es_status measure(bench *b, figures *ret_figures, es_err *err)
         status = run_pass(b, 2 * n + 1, &times[n], err);
         reads[n] = read_expert(b, (2 * n + 2) % experts);
         if (n % PEAK_EVERY == 0) {
-            integers[peaks] = peak(b, integer_item);
-            floats[peaks++] = peak(b, float_item);
+            integers[peaks] = es_yardstick_integer_ops(b->best, b->pool);
+            floats[peaks++] = es_yardstick_float_ops(b->best, b->pool);
         }
         n++;
     }
@@ -346,7 +304,7 @@ static es_status run(const void *arg, es_err *err)
     es_expert_engine_destroy(&b.engine);
     es_pool_destroy(&b.pool);
     es_arena_destroy(&b.arena);
-    es_pages_give(b.weights, b.weights_bytes + READ_ITEM);
+    es_pages_give(b.weights, b.weights_bytes);
     return status;
 }
 

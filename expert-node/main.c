@@ -8,9 +8,9 @@
 #include "base/signals.h"
 #include "base/size.h"
 #include "net/control.h"
-#include "read_test.h"
 #include "service/service.h"
 #include "supervise/notify.h"
+#include "yardstick/yardstick.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -322,7 +322,7 @@ static void tell_progress(void *context, uint64_t done, uint64_t total)
  * no measuring, which takes fresh memory of three times the cache. */
 static uint64_t read_speed(const node *n)
 {
-    return strcmp(n->values->part, "none") == 0 ? es_read_test(n->kernels, n->pool) : 0;
+    return strcmp(n->values->part, "none") == 0 ? es_yardstick_read(n->kernels, n->pool) : 0;
 }
 
 static es_status serve(const values *v, node *n, es_err *err)

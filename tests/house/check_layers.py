@@ -17,6 +17,8 @@ ROOMS = {
     "core/kernels": CORE | {"formats"},
     "core/experts": CORE | {"kernels", "weights"},
     "core/planner": CORE | {"weights"},
+    "core/yardstick": CORE | {"kernels"},
+    "core/doctor": CORE | {"weights", "kernels", "planner", "net", "yardstick"},
     "core/net": CORE | {"messages"},
     "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
