@@ -3,6 +3,7 @@
 
 #include "base/size.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { WIDTH = 88, LEFT_MAX = 26, TEXT_MAX = 512 };
@@ -164,18 +165,24 @@ static void write_cell(const char *text, bool code, FILE *out)
     fputs(code ? "` " : " ", out);
 }
 
+/* "Text" for "text". */
+static void write_capitalised(const char *text, FILE *out)
+{
+    fprintf(out, "%c%s", toupper((unsigned char)text[0]), text + 1);
+}
+
 void es_options_write_markdown(const es_command *command, const char *program, FILE *out)
 {
-    const char *name = command->name != NULL ? command->name : "";
-    fprintf(out, "\n## %s%s%s\n\n", program, name[0] != '\0' ? " " : "", name);
-    fprintf(out, "%c%s.\n\n    ",
-            command->summary[0] - ('a' <= command->summary[0] && command->summary[0] <= 'z') * 32,
-            command->summary + 1);
+    if (command->name != NULL) {
+        fprintf(out, "\n## %s %s\n\n", program, command->name);
+        write_capitalised(command->summary, out);
+        fputs(".\n", out);
+    }
+    fputs("\n    ", out);
     write_usage(command, program, out);
-    for (const char *about = command->about; about != NULL && *about != '\0';) {
-        size_t line = strcspn(about, "\n");
-        fprintf(out, "\n%.*s\n", (int)line, about);
-        about += line + strspn(about + line, "\n");
+    if (command->about != NULL) {
+        fputc('\n', out);
+        write_wrapped(command->about, 0, out);
     }
     for (size_t s = 0; s < command->set_count; s++) {
         fprintf(out, "\n| %s | |\n|---|---|\n", command->sets[s].heading);
@@ -190,9 +197,11 @@ void es_options_write_markdown(const es_command *command, const char *program, F
     }
     for (size_t i = 0; i < command->example_count; i++) {
         const es_example *e = &command->examples[i];
-        if (e->meaning != NULL)
-            fprintf(out, "\n%c%s:\n", e->meaning[0] - ('a' <= e->meaning[0] && e->meaning[0] <= 'z') * 32,
-                    e->meaning + 1);
+        if (e->meaning != NULL) {
+            fputc('\n', out);
+            write_capitalised(e->meaning, out);
+            fputs(":\n", out);
+        }
         fprintf(out, "\n    %s\n", e->line);
     }
 }

@@ -94,10 +94,8 @@ static int run_command(const es_program *program, const es_command *command, int
 /* The program's page of docs/reference, which ./dev reference writes. */
 static void write_reference(const es_program *program, FILE *out)
 {
-    fprintf(out, "# %s\n\n%c%s. Written by `./dev reference` from the tables that parse the options.\n",
-            program->name,
-            program->summary[0] - ('a' <= program->summary[0] && program->summary[0] <= 'z') * 32,
-            program->summary + 1);
+    fprintf(out, "# %s\n\n`%s`: %s. Written by `./dev reference` from the tables that parse the options.\n",
+            program->name, program->name, program->summary);
     for (size_t i = 0; i < program->command_count; i++)
         es_options_write_markdown(&program->commands[i], program->name, out);
 }
