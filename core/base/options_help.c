@@ -153,14 +153,16 @@ void es_options_write_help(const es_command *command, const char *program, FILE 
     }
 }
 
-/* A cell of a table: its own marks are no table's. */
+/* A cell of a table: its own marks are no table's, and addresses are code. */
 static void write_cell(const char *text, bool code, FILE *out)
 {
     fputs(code ? "| `" : "| ", out);
-    for (; *text != '\0'; text++) {
-        bool mark = *text == '|' || (!code && (*text == '<' || *text == '*' || *text == '_' || *text == '['));
-        if (mark) fputc('\\', out);
-        fputc(*text == '\n' ? ' ' : *text, out);
+    while (*text != '\0') {
+        bool url = !code && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0);
+        size_t bytes = url ? strcspn(text, " ),;") : 1;
+        bool mark = !url && (*text == '|' || (!code && strchr("<*_[", *text) != NULL));
+        fprintf(out, mark ? "\\%.*s" : url ? "`%.*s`" : "%.*s", (int)bytes, *text == '\n' ? " " : text);
+        text += bytes;
     }
     fputs(code ? "` " : " ", out);
 }
