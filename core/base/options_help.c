@@ -153,10 +153,9 @@ void es_options_write_help(const es_command *command, const char *program, FILE 
     }
 }
 
-/* A cell of a table: its own marks are no table's, and addresses are code. */
-static void write_cell(const char *text, bool code, FILE *out)
+/* Text with its marks escaped, and addresses as code; or all of it as code. */
+static void write_inline(const char *text, bool code, FILE *out)
 {
-    fputs(code ? "| `" : "| ", out);
     while (*text != '\0') {
         bool url = !code && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0);
         size_t bytes = url ? strcspn(text, " ),;") : 1;
@@ -164,13 +163,13 @@ static void write_cell(const char *text, bool code, FILE *out)
         fprintf(out, mark ? "\\%.*s" : url ? "`%.*s`" : "%.*s", (int)bytes, *text == '\n' ? " " : text);
         text += bytes;
     }
-    fputs(code ? "` " : " ", out);
 }
 
 /* "Text" for "text". */
 static void write_capitalised(const char *text, FILE *out)
 {
-    fprintf(out, "%c%s", toupper((unsigned char)text[0]), text + 1);
+    fputc(toupper((unsigned char)text[0]), out);
+    write_inline(text + 1, false, out);
 }
 
 void es_options_write_markdown(const es_command *command, const char *program, FILE *out)
@@ -192,9 +191,11 @@ void es_options_write_markdown(const es_command *command, const char *program, F
             char left[TEXT_MAX], right[TEXT_MAX];
             write_left(&command->sets[s].options[i], left);
             write_right(&command->sets[s].options[i], right);
-            write_cell(left, true, out);
-            write_cell(right, false, out);
-            fputs("|\n", out);
+            fputs("| `", out);
+            write_inline(left, true, out);
+            fputs("` | ", out);
+            write_inline(right, false, out);
+            fputs(" |\n", out);
         }
     }
     for (size_t i = 0; i < command->example_count; i++) {
