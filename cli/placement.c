@@ -86,8 +86,8 @@ static es_status show(const placement_values *v, es_err *err)
     es_registry *registry = NULL;
     es_registry_view *view = NULL;
     es_document *d = NULL;
-    es_status status =
-        v->file != NULL ? read_document(v->file, &d, err) : es_registry_open(&v->registry, &registry, err);
+    es_status status = v->file != NULL ? read_document(v->file, &d, err)
+                                       : es_registry_open_existing(&v->registry, &registry, err);
     if (status == ES_OK && registry != NULL) status = es_registry_placement(registry, deadline(), &d, err);
     if (status == ES_OK && registry != NULL) status = es_registry_view_get(registry, &view, err);
     if (status == ES_OK && v->json) {

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/signals.h"
 #include "base/size.h"
 #include "coordinator/node_list.h"
 #include "dispatch/swarm.h"
@@ -310,7 +311,9 @@ static bool has_swarm(const es_coordinator *c)
 /* Binds the backbone, and every expert too when they are computed here. */
 static es_status open_model(es_coordinator *c, es_progress_fn *progress, void *context, es_err *err)
 {
-    es_model_parts parts = {.backbone = true, .all_experts = !has_swarm(c) || c->options.local_experts};
+    es_model_parts parts = {.backbone = true,
+                            .all_experts = !has_swarm(c) || c->options.local_experts,
+                            .stop_asked = es_signals_stop_asked};
     es_status status = es_model_open(c->options.model_dir, &parts, progress, context, &c->model, err);
     if (status != ES_OK) return status;
     size_t own = c->model->shape.context;

@@ -41,18 +41,13 @@ static void name_model(const es_serve_options *o, char name[MODEL_NAME_MAX])
     snprintf(name, MODEL_NAME_MAX, "%.*s", (int)(end - start), path + start);
 }
 
-/* Both the terminal and /health tell how far loading is. Nothing is worth waiting for once a signal has come,
- * and loading has no other way to be told. */
+/* Both the terminal and /health tell how far loading is. */
 static void tell_progress(void *context, uint64_t done, uint64_t total)
 {
     server *s = context;
     es_progress_update(&s->progress, done, total);
     es_http_progress(s->http, done, total);
     es_notify_loading(done, total);
-    if (!es_signals_stop_asked()) return;
-    es_progress_finish(&s->progress);
-    es_log(ES_LOG_WARN, "stopped while the model was being loaded");
-    _exit(1);
 }
 
 /* Told again and again: the log hears what is new, at most every few seconds. */
@@ -149,6 +144,19 @@ static es_status serve(server *s, const es_serve_options *o, es_err *err)
     return drain(s, o->drain_s, err);
 }
 
+/* Told to stop before it was ready, it has done what it was told. */
+static es_status end_loading(const es_serve_options *o, es_err *err)
+{
+    bool stopped = err->status == ES_CANCELLED && es_signals_stop_asked();
+    if (stopped) {
+        es_notify_stopping();
+        es_log(ES_LOG_WARN, "%s", err->text);
+    }
+    es_status status = stopped ? ES_OK : err->status;
+    es_process_say_failed(o->ready_fd, err);
+    return status;
+}
+
 es_status es_serve(const es_serve_options *o, es_err *err)
 {
     server s = {0};
@@ -158,7 +166,7 @@ es_status es_serve(const es_serve_options *o, es_err *err)
     if (status == ES_OK)
         status = serve(&s, o, err);
     else
-        es_process_say_failed(o->ready_fd, err);
+        status = end_loading(o, err);
     es_http_close(&s.http);
     es_api_destroy(&s.api);
     es_engine_destroy(&s.engine);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/size.h"
 #include "dispatch/internal.h"
 
@@ -128,6 +129,8 @@ static es_status greet_all(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
             up += node->stage == ES_NODE_UP;
         }
         if (up == swarm->node_count || now_ns >= deadline_ns) return ES_OK;
+        if (es_signals_stop_asked())
+            return es_err_set(err, ES_CANCELLED, "stopped while the expert nodes were greeted");
         zmq_poll(NULL, 0, GREETING_MS);
     }
 }

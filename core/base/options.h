@@ -88,6 +88,9 @@ es_status es_options_parse(const es_command *command, int argc, char *const *arg
 /* Writes the text of --help: usage, summary, options aligned with their ranges and defaults, examples. */
 void es_options_write_help(const es_command *command, const char *program, FILE *out);
 
+/* The same as a section of a Markdown page: usage, options in tables, examples. */
+void es_options_write_markdown(const es_command *command, const char *program, FILE *out);
+
 /* The name [count] most like word, or NULL when none is near: for "did you mean". Borrowed from names. */
 const char *es_options_nearest(const char *word, const char *const *names, size_t count);
 

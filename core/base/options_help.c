@@ -1,8 +1,9 @@
-/* The text of --help, from the same table that parses. */
+/* The text of --help, and the reference, from the same table that parses. */
 #include "base/options.h"
 
 #include "base/size.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { WIDTH = 88, LEFT_MAX = 26, TEXT_MAX = 512 };
@@ -149,5 +150,61 @@ void es_options_write_help(const es_command *command, const char *program, FILE 
         if (command->examples[i].meaning == NULL) continue;
         fputs("      ", out);
         write_wrapped(command->examples[i].meaning, 6, out);
+    }
+}
+
+/* Text with its marks escaped, and addresses as code; or all of it as code. */
+static void write_inline(const char *text, bool code, FILE *out)
+{
+    while (*text != '\0') {
+        bool url = !code && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0);
+        size_t bytes = url ? strcspn(text, " ),;") : 1;
+        bool mark = !url && (*text == '|' || (!code && strchr("<*_[", *text) != NULL));
+        fprintf(out, mark ? "\\%.*s" : url ? "`%.*s`" : "%.*s", (int)bytes, *text == '\n' ? " " : text);
+        text += bytes;
+    }
+}
+
+/* "Text" for "text". */
+static void write_capitalised(const char *text, FILE *out)
+{
+    fputc(toupper((unsigned char)text[0]), out);
+    write_inline(text + 1, false, out);
+}
+
+void es_options_write_markdown(const es_command *command, const char *program, FILE *out)
+{
+    if (command->name != NULL) {
+        fprintf(out, "\n## %s %s\n\n", program, command->name);
+        write_capitalised(command->summary, out);
+        fputs(".\n", out);
+    }
+    fputs("\n    ", out);
+    write_usage(command, program, out);
+    if (command->about != NULL) {
+        fputc('\n', out);
+        write_wrapped(command->about, 0, out);
+    }
+    for (size_t s = 0; s < command->set_count; s++) {
+        fprintf(out, "\n| %s | |\n|---|---|\n", command->sets[s].heading);
+        for (size_t i = 0; i < command->sets[s].count; i++) {
+            char left[TEXT_MAX], right[TEXT_MAX];
+            write_left(&command->sets[s].options[i], left);
+            write_right(&command->sets[s].options[i], right);
+            fputs("| `", out);
+            write_inline(left, true, out);
+            fputs("` | ", out);
+            write_inline(right, false, out);
+            fputs(" |\n", out);
+        }
+    }
+    for (size_t i = 0; i < command->example_count; i++) {
+        const es_example *e = &command->examples[i];
+        if (e->meaning != NULL) {
+            fputc('\n', out);
+            write_capitalised(e->meaning, out);
+            fputs(":\n", out);
+        }
+        fprintf(out, "\n    %s\n", e->line);
     }
 }

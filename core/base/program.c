@@ -91,9 +91,22 @@ static int run_command(const es_program *program, const es_command *command, int
     return close_output(program, command, code);
 }
 
+/* The program's page of docs/reference, which ./dev reference writes. */
+static void write_reference(const es_program *program, FILE *out)
+{
+    fprintf(out, "# %s\n\n`%s`: %s. Written by `./dev reference` from the tables that parse the options.\n",
+            program->name, program->name, program->summary);
+    for (size_t i = 0; i < program->command_count; i++)
+        es_options_write_markdown(&program->commands[i], program->name, out);
+}
+
 int es_program_main(const es_program *program, int argc, char *const *argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
+    if (word != NULL && strcmp(word, "--help-markdown") == 0 && argc == 2) {
+        write_reference(program, stdout);
+        return close_output(program, NULL, ES_EXIT_OK);
+    }
     if (word != NULL && strcmp(word, "--version") == 0) {
         printf("%s %s\n", program->name, program->version);
         return close_output(program, NULL, ES_EXIT_OK);

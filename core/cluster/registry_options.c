@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ANSWER_MS = 10000, PASSWORD_MAX = 1024 };
 
@@ -121,4 +122,14 @@ es_status es_registry_open(const es_registry_options *o, es_registry **ret_regis
     if (status == ES_OK) status = wait_for_answer(*ret_registry, err);
     if (status != ES_OK) es_registry_close(ret_registry);
     return status;
+}
+
+es_status es_registry_open_existing(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+{
+    char path[4096];
+    *ret_registry = NULL;
+    es_status status = o->folder == NULL ? ES_OK : es_file_join(path, sizeof path, o->folder, "lock", err);
+    if (status == ES_OK && o->folder != NULL && access(path, F_OK) != 0)
+        status = es_err_set(err, ES_NOT_FOUND, "%s: there is no registry here", o->folder);
+    return status == ES_OK ? es_registry_open(o, ret_registry, err) : status;
 }

@@ -23,4 +23,8 @@ es_status es_registry_begin(const es_registry_options *options, es_registry **re
 /* The same, and with etcd it waits until that has answered. */
 es_status es_registry_open(const es_registry_options *options, es_registry **ret_registry, es_err *err);
 
+/* The same for who only looks: a folder that holds no registry is ES_NOT_FOUND, and stays as it is. */
+es_status es_registry_open_existing(const es_registry_options *options, es_registry **ret_registry,
+                                    es_err *err);
+
 #endif

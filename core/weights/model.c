@@ -40,6 +40,7 @@ typedef struct progress {
     es_progress_fn *fn;
     void *context;
     uint64_t done, told, total;
+    bool (*stop_asked)(void);
 } progress;
 
 static void tell(progress *p, uint64_t more)
@@ -74,6 +75,8 @@ static es_status check_piece(const es_bound_piece *piece, progress *p, es_err *e
         size_t bad = es_check_finite(tensor->dtype, data + at * info->block_bytes, some);
         if (bad < some) return not_finite(tensor, (piece->first + at + bad) * info->block_cols, err);
         tell(p, some * info->block_bytes);
+        if (p->stop_asked != NULL && p->stop_asked())
+            return es_err_set(err, ES_CANCELLED, "stopped while the model was being loaded");
     }
     return ES_OK;
 }
@@ -127,7 +130,7 @@ es_status es_model_open(const char *path, const es_model_parts *parts, es_progre
     }
     storage->arena = arena;
     model->storage = storage;
-    progress p = {.fn = progress_fn, .context = context};
+    progress p = {.fn = progress_fn, .context = context, .stop_asked = parts->stop_asked};
     es_status status = es_shards_is_path(path) ? open_shards(path, parts, model, err)
                                                : open_checkpoint(path, parts, &p, model, err);
     if (status != ES_OK)

@@ -172,8 +172,10 @@ typedef struct es_model {
 typedef struct es_model_parts {
     bool backbone;
     bool all_experts;
-    const uint8_t *experts; /* [layers][experts], nonzero: bind it; NULL: none beyond all_experts */
-    bool huge_pages;        /* shards are copied to memory of huge pages instead of being mapped */
+    const uint8_t *experts;   /* [layers][experts], nonzero: bind it; NULL: none beyond all_experts */
+    bool huge_pages;          /* shards are copied to memory of huge pages instead of being mapped */
+    bool (*stop_asked)(void); /* looked at while weights are read and checked: true ends that with
+                                 ES_CANCELLED; may be NULL */
 } es_model_parts;
 
 /* Told while weights are read and checked: done of total bytes. Called from the opening thread. */

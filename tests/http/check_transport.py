@@ -235,6 +235,16 @@ def check_loading():
             expect(s.process.wait(30) == 1 and "127.0.0.1" in s.said(), s.said())
 
 
+def check_stop_while_loading():
+    """told to stop before it is ready it ends at once, with success and a line that says so"""
+    with Server("--node", HOST + ":1", wait=False) as s:
+        time.sleep(1)  # it tries to reach the node for five seconds
+        start = time.monotonic()
+        s.process.send_signal(signal.SIGTERM)
+        expect(s.process.wait(10) == 0 and time.monotonic() - start < 3, s.process.returncode, s.said())
+        expect("warning: stopped while" in s.said() and s.said().count("\n") == 1, s.said())
+
+
 def check_drain():
     """SIGTERM lets answers end, refuses new ones, and a second signal or the deadline ends all"""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -312,7 +322,7 @@ def check_page():
 
 
 CHECKS = [check_paths, check_keep_alive, check_request_ids, check_cors, check_keys, check_binding, check_https, check_metrics,
-          check_cluster, check_loading, check_drain, check_leaving]
+          check_cluster, check_loading, check_stop_while_loading, check_drain, check_leaving]
 
 if __name__ == "__main__":
     run_checks(CHECKS + ([check_page] if os.path.isdir(os.path.join(SOURCE, "web")) else []))

@@ -81,6 +81,8 @@ def check_refusals(folder):
     assert "have 1 chunks of 256 columns" in complaint(
         "plan", "--model", MODEL, "--machines", good, "--mode", "slice", "--slices", "2")
     assert "show, plan or apply" in complaint("shout")
+    nowhere = folder / "no-registry"
+    assert "there is no registry here" in complaint("show", "--registry", nowhere) and not nowhere.exists()
     assert "--machines FILE, --registry FOLDER or --etcd URL" in complaint("plan", "--model", MODEL)
     good.write_text('{"machines": [{"name": "a", "memory": 1, "colour": "red"}]}')
     assert "colour: not known" in complaint("plan", "--model", MODEL, "--machines", good)

@@ -235,6 +235,22 @@ static void test_progress_ends_at_the_total(void **state)
     es_model_close(&model);
 }
 
+static bool stop_at_once(void)
+{
+    return true;
+}
+
+static void test_who_is_told_to_stop_does_not_load_on(void **state)
+{
+    (void)state;
+    const es_model_parts parts = {.backbone = true, .stop_asked = stop_at_once};
+    es_model *model;
+    es_err err;
+    assert_int_equal(es_model_open(GOLDEN "lite-v2", &parts, NULL, NULL, &model, &err), ES_CANCELLED);
+    assert_null(model);
+    assert_string_equal(err.text, "stopped while the model was being loaded");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_members_of_the_family_may_lack_things),
         cmocka_unit_test(test_fingerprints_tell_models_apart_and_nothing_else),
         cmocka_unit_test(test_progress_ends_at_the_total),
+        cmocka_unit_test(test_who_is_told_to_stop_does_not_load_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
