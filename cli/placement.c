@@ -6,6 +6,7 @@
 #include "cli/registry_options.h"
 #include "cluster/fields.h"
 #include "cluster/planner.h"
+#include "cluster/signature.h"
 #include "weights/json.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ enum { WAIT_MS = 15000, MACHINES_BYTES_MAX = 4 * 1024 * 1024 };
 typedef struct placement_values {
     const char *action, *file;
     cli_registry_options registry;
-    const char *model, *machines, *heat, *out, *replaces;
+    const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
     bool afresh, json, mode_given, new_generation;
@@ -60,13 +61,17 @@ static size_t cells_of(const es_document_node *node)
 
 static void print_document(const es_document *d, const es_registry_view *view)
 {
-    char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX];
+    char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX], who[ES_SIGNER_TEXT_BYTES];
     es_epoch_format(d->epoch, epoch);
     es_fingerprint_format(d->fingerprint, fingerprint);
     printf("epoch %s: %s, %zu cop%s, %zu layers of %zu experts", epoch, ES_PLACEMENT_MODES[d->mode],
            d->copies, d->copies == 1 ? "y" : "ies", d->layer_count, d->experts);
     if (d->slices > 1) printf(" in %zu slices", d->slices);
     printf("\nmodel %s%s\n", fingerprint, d->sums != NULL ? ", checksums of all experts" : "");
+    if (d->is_signed) {
+        es_signer_format(d->signer, who);
+        printf("signed by %s\n", who);
+    }
     for (size_t n = 0; n < d->node_count; n++) {
         const es_node_record *record = view != NULL ? es_registry_view_find(view, d->nodes[n].name) : NULL;
         printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), view != NULL ? "  " : "",
@@ -321,13 +326,28 @@ static es_status plan(const placement_values *v, es_err *err)
     return status;
 }
 
+/* Whoever follows the registry wants to know who answers for it. */
+static es_status sign(const placement_values *v, es_document *d, es_err *err)
+{
+    es_keys keys;
+    es_signer signer;
+    if (v->keys == NULL) return ES_OK;
+    es_status status = es_keys_load(v->keys, &keys, err);
+    if (status == ES_OK) status = es_signer_derive(&keys, &signer, err);
+    if (status == ES_OK) status = es_document_sign(d, &signer, err);
+    es_keys_wipe(&keys);
+    es_signer_wipe(&signer);
+    return status;
+}
+
 static es_status apply(const placement_values *v, es_err *err)
 {
     es_registry *registry = NULL;
     es_document *d = NULL;
     es_epoch expected = {0, 0};
-    char text[ES_EPOCH_TEXT_MAX];
+    char text[ES_EPOCH_TEXT_MAX], who[ES_SIGNER_TEXT_BYTES];
     es_status status = read_document(v->file, &d, err);
+    if (status == ES_OK) status = sign(v, d, err);
     if (status == ES_OK && v->replaces != NULL)
         status = es_epoch_parse(v->replaces, &expected, err);
     else if (status == ES_OK && d->epoch.counter > 1)
@@ -336,7 +356,9 @@ static es_status apply(const placement_values *v, es_err *err)
     if (status == ES_OK) status = es_registry_swap(registry, expected, d, deadline(), err);
     if (status == ES_OK) {
         es_epoch_format(d->epoch, text);
-        printf("epoch %s is valid\n", text);
+        es_signer_format(d->signer, who);
+        printf("epoch %s is valid, %s%s\n", text, d->is_signed ? "signed by " : "not signed",
+               d->is_signed ? who : "");
     }
     es_registry_close(&registry);
     es_document_destroy(&d);
@@ -454,6 +476,11 @@ static const es_option APPLY_OPTIONS[] = {
      .at = offsetof(placement_values, replaces),
      .fallback = "the one before the document's",
      .help = "the epoch that must be valid now; 0.0: none"},
+    {.name = "--keys",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(placement_values, keys),
+     .help = "sign it with this key pair; coordinators with keys follow no placement but signed ones"},
 };
 
 static const es_option_set SETS[] = {

@@ -90,6 +90,21 @@ void es_document_held(const es_document *d, const es_document_node *node, uint8_
     }
 }
 
+size_t es_document_sums_of(const es_document *d, const es_units *units, size_t count, uint8_t *ret_sums,
+                           size_t sums_max)
+{
+    size_t done = 0;
+    for (size_t u = 0; u < count && d->sums != NULL; u++) {
+        size_t layer = es_document_layer(d, units[u].layer), some = units[u].expert_count;
+        ES_ASSERT(layer < d->layer_count && units[u].expert_first + some <= d->experts);
+        if (some > sums_max - done) return 0;
+        memcpy(ret_sums + done * ES_SUM_BYTES,
+               d->sums + (layer * d->experts + units[u].expert_first) * ES_SUM_BYTES, some * ES_SUM_BYTES);
+        done += some;
+    }
+    return done;
+}
+
 /* A document being read. */
 typedef struct reader {
     es_fields fields;
@@ -288,10 +303,25 @@ static void read_sums(reader *in)
     d->sums = sums;
 }
 
+/* "signature": {"key": hexadecimal, "ed25519": hexadecimal}. */
+static void read_signature(reader *in)
+{
+    static const char *const KEYS[] = {"key", "ed25519", NULL};
+    es_document *d = in->d;
+    const json_t *object = json_object_get(in->fields.object, "signature");
+    if (object == NULL) return;
+    es_fields fields = es_fields_of(in->fields.where, object, KEYS, in->fields.err);
+    if (fields.status == ES_OK) es_fields_hex(&fields, "key", d->signer, sizeof d->signer);
+    if (fields.status == ES_OK) es_fields_hex(&fields, "ed25519", d->signature, sizeof d->signature);
+    d->is_signed = fields.status == ES_OK;
+    in->fields.status = fields.status;
+}
+
 static es_status read_document(const char *where, const json_t *object, es_document *d, es_err *err)
 {
-    static const char *const KEYS[] = {"format", "version", "epoch",  "fingerprint", "mode", "copies",
-                                       "slices", "experts", "layers", "nodes",       "sums", NULL};
+    static const char *const KEYS[] = {"format", "version",   "epoch",   "fingerprint", "mode",
+                                       "copies", "slices",    "experts", "layers",      "nodes",
+                                       "sums",   "signature", NULL};
     const json_t *version = json_object_get(object, "version");
     if (json_is_integer(version) && json_integer_value(version) > VERSION)
         return es_err_set(err, ES_UNSUPPORTED, "%s: version: this build reads up to %d", where, VERSION);
@@ -308,6 +338,7 @@ static es_status read_document(const char *where, const json_t *object, es_docum
     read_nodes(&in);
     if (in.fields.status == ES_OK) check_holders(&in);
     if (in.fields.status == ES_OK) read_sums(&in);
+    if (in.fields.status == ES_OK) read_signature(&in);
     free(in.holders);
     return in.fields.status;
 }
@@ -361,6 +392,14 @@ static json_t *sums_json(const es_document *d)
     return sums;
 }
 
+static json_t *signature_json(const es_document *d)
+{
+    char key[2 * ES_SIGNER_KEY_BYTES + 1], signature[2 * ES_SIGNATURE_BYTES + 1];
+    sodium_bin2hex(key, sizeof key, d->signer, sizeof d->signer);
+    sodium_bin2hex(signature, sizeof signature, d->signature, sizeof d->signature);
+    return json_pack("{s:s, s:s}", "key", key, "ed25519", signature);
+}
+
 char *es_document_write(const es_document *d, size_t *ret_bytes)
 {
     char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX];
@@ -377,6 +416,7 @@ char *es_document_write(const es_document *d, size_t *ret_bytes)
                   (json_int_t)d->copies, "slices", (json_int_t)d->slices, "experts", (json_int_t)d->experts,
                   "layers", layers, "nodes", nodes);
     bool whole = all != NULL && (d->sums == NULL || json_object_set_new(all, "sums", sums_json(d)) == 0);
+    if (whole && d->is_signed) whole = json_object_set_new(all, "signature", signature_json(d)) == 0;
     char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
     *ret_bytes = text == NULL ? 0 : strlen(text);

@@ -17,6 +17,8 @@ enum {
     ES_COPIES_MAX = 16,
     ES_SUM_BYTES = 32, /* BLAKE2b-256 of an expert's bytes, as a shard's manifest states it */
     ES_EPOCH_TEXT_MAX = 24,
+    ES_SIGNER_KEY_BYTES = 32, /* Ed25519: cluster/signature.h */
+    ES_SIGNATURE_BYTES = 64,
 };
 
 /* Which placement is the newer one. The generation is raised by hand after a registry was restored from a
@@ -67,6 +69,9 @@ typedef struct es_document {
     size_t node_count;
     const es_document_node *nodes; /* [node_count], ascending by name */
     const uint8_t *sums;           /* [layer_count][experts][ES_SUM_BYTES], or NULL: not stated */
+    bool is_signed;                /* what follows was stated; es_document_verify says whether it holds */
+    uint8_t signer[ES_SIGNER_KEY_BYTES];
+    uint8_t signature[ES_SIGNATURE_BYTES];
 } es_document;
 
 void es_document_destroy(es_document **document);
@@ -103,6 +108,11 @@ static inline size_t es_document_cell(const es_document *document, size_t layer_
 
 /* The index of a layer of the model in the document's layers; layer_count when it is none of them. */
 size_t es_document_layer(const es_document *document, uint32_t layer);
+
+/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order:
+ * what a LOAD states. Returns how many; 0 when the document has none, or they are more than sums_max. */
+size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
+                           uint8_t *ret_sums, size_t sums_max);
 
 /* Marks in held [es_document_cells] (overwritten) what a node's units hold. */
 void es_document_held(const es_document *document, const es_document_node *node, uint8_t *held);

@@ -12,9 +12,14 @@ enum { CONTROL_MEMORY = 4 * 1024 * 1024 };
 
 struct es_control_memory {
     es_wire_memory *wire;
-    es_units *units;               /* [ES_UNITS_MAX], decoded */
-    Essaim__V1__Units *messages;   /* [ES_UNITS_MAX], to encode */
-    Essaim__V1__Units **addresses; /* [ES_UNITS_MAX] */
+    es_units *units;                    /* [ES_UNITS_MAX], decoded */
+    Essaim__V1__Units *messages;        /* [ES_UNITS_MAX], to encode */
+    Essaim__V1__Units **addresses;      /* [ES_UNITS_MAX] */
+    es_peer *peers;                     /* [ES_PEERS_MAX], decoded */
+    char (*revoked)[ES_KEY_TEXT_BYTES]; /* [ES_ALLOWED_MAX], decoded */
+    Essaim__V1__Peer *peer_messages;    /* [ES_PEERS_MAX], to encode */
+    Essaim__V1__Peer **peer_addresses;  /* [ES_PEERS_MAX] */
+    char **key_addresses;               /* [ES_ALLOWED_MAX] */
 };
 
 es_status es_control_memory_create(es_control_memory **ret_memory, es_err *err)
@@ -26,7 +31,15 @@ es_status es_control_memory_create(es_control_memory **ret_memory, es_err *err)
     memory->units = calloc(ES_UNITS_MAX, sizeof *memory->units);
     memory->messages = calloc(ES_UNITS_MAX, sizeof *memory->messages);
     memory->addresses = calloc(ES_UNITS_MAX, sizeof(Essaim__V1__Units *));
-    if (status == ES_OK && (memory->units == NULL || memory->messages == NULL || memory->addresses == NULL))
+    memory->peers = calloc(ES_PEERS_MAX, sizeof *memory->peers);
+    memory->revoked = calloc(ES_ALLOWED_MAX, sizeof *memory->revoked);
+    memory->peer_messages = calloc(ES_PEERS_MAX, sizeof *memory->peer_messages);
+    memory->peer_addresses = calloc(ES_PEERS_MAX, sizeof(Essaim__V1__Peer *));
+    memory->key_addresses = calloc(ES_ALLOWED_MAX, sizeof(char *));
+    if (status == ES_OK &&
+        (memory->units == NULL || memory->messages == NULL || memory->addresses == NULL ||
+         memory->peers == NULL || memory->revoked == NULL || memory->peer_messages == NULL ||
+         memory->peer_addresses == NULL || memory->key_addresses == NULL))
         status = es_err_set(err, ES_NO_MEMORY, "control messages");
     if (status != ES_OK) es_control_memory_destroy(&memory);
     *ret_memory = memory;
@@ -40,6 +53,11 @@ void es_control_memory_destroy(es_control_memory **memory)
     free((*memory)->units);
     free((*memory)->messages);
     free((*memory)->addresses);
+    free((*memory)->peers);
+    free((*memory)->revoked);
+    free((*memory)->peer_messages);
+    free((*memory)->peer_addresses);
+    free((*memory)->key_addresses);
     free(*memory);
     *memory = NULL;
 }
@@ -66,13 +84,32 @@ typedef struct request_bodies {
     Essaim__V1__Change change;
     Essaim__V1__Drain drain;
     Essaim__V1__State state;
+    Essaim__V1__Members members;
 } request_bodies;
+
+static void lay_out_members(es_control_memory *memory, const es_members *members, Essaim__V1__Members *m)
+{
+    ES_ASSERT(members->peer_count <= ES_PEERS_MAX && members->revoked_count <= ES_ALLOWED_MAX);
+    for (size_t i = 0; i < members->peer_count; i++) {
+        Essaim__V1__Peer *peer = memory->peer_addresses[i] = &memory->peer_messages[i];
+        essaim__v1__peer__init(peer);
+        peer->name = (char *)(uintptr_t)members->peers[i].name; /* packing only reads */
+        peer->shards = (char *)(uintptr_t)members->peers[i].shards;
+        peer->key = (char *)(uintptr_t)members->peers[i].key;
+    }
+    for (size_t i = 0; i < members->revoked_count; i++)
+        memory->key_addresses[i] = (char *)(uintptr_t)members->revoked[i];
+    m->n_peers = members->peer_count;
+    m->peers = memory->peer_addresses;
+    m->n_revoked = members->revoked_count;
+    m->revoked = memory->key_addresses;
+}
 
 static void lay_out_body(es_control_memory *memory, const es_control_request *request, request_bodies *bodies,
                          Essaim__V1__ControlRequest *m)
 {
     *bodies = (request_bodies){ESSAIM__V1__HELLO__INIT, ESSAIM__V1__STATS__INIT, ESSAIM__V1__CHANGE__INIT,
-                               ESSAIM__V1__DRAIN__INIT, ESSAIM__V1__STATE__INIT};
+                               ESSAIM__V1__DRAIN__INIT, ESSAIM__V1__STATE__INIT, ESSAIM__V1__MEMBERS__INIT};
     switch (request->kind) {
     case ES_CONTROL_HELLO:
         bodies->hello.name = (char *)(uintptr_t)request->hello.name; /* packing only reads */
@@ -87,6 +124,8 @@ static void lay_out_body(es_control_memory *memory, const es_control_request *re
         bodies->change.epoch = request->change.epoch;
         bodies->change.n_units = request->change.unit_count;
         bodies->change.units = lay_out_units(memory, request->change.units, request->change.unit_count);
+        bodies->change.sums.data = (uint8_t *)(uintptr_t)request->change.sums;
+        bodies->change.sums.len = request->change.sum_count * ES_CONTENT_SUM_BYTES;
         bool load = request->kind == ES_CONTROL_LOAD;
         m->body_case = load ? ESSAIM__V1__CONTROL_REQUEST__BODY_LOAD : ESSAIM__V1__CONTROL_REQUEST__BODY_DROP;
         *(load ? &m->load : &m->drop) = &bodies->change;
@@ -98,6 +137,11 @@ static void lay_out_body(es_control_memory *memory, const es_control_request *re
     case ES_CONTROL_STATE:
         m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATE;
         m->state = &bodies->state;
+        return;
+    case ES_CONTROL_MEMBERS:
+        lay_out_members(memory, &request->members, &bodies->members);
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_MEMBERS;
+        m->members = &bodies->members;
         return;
     default:
         m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATS;
@@ -126,6 +170,8 @@ static void lay_out_state(const es_node_state *state, Essaim__V1__StateReply *m)
     m->verified_bytes = state->verified_bytes;
     m->memory_bytes = state->memory_bytes;
     m->memory_free_bytes = state->memory_free_bytes;
+    m->fetched_bytes = state->fetched_bytes;
+    m->fetch_experts = state->fetch_experts;
     m->failure = (char *)(uintptr_t)state->failure;
 }
 
@@ -143,6 +189,7 @@ static void lay_out_hello(es_control_memory *memory, const es_hello_reply *hello
     m->rows_max = hello->rows_max;
     m->read_bytes_per_s = hello->read_bytes_per_s;
     m->numa_nodes = hello->numa_nodes;
+    m->shard_port = hello->shard_port;
     lay_out_state(&hello->state, state);
     m->state = state;
     m->row_formats = row_formats;
@@ -243,8 +290,53 @@ static es_status read_units(es_control_memory *memory, size_t count, Essaim__V1_
 static es_status read_change(es_control_memory *memory, const Essaim__V1__Change *m,
                              es_units_change *ret_change, es_err *err)
 {
-    *ret_change = (es_units_change){m->epoch, memory->units, m->n_units};
-    return read_units(memory, m->n_units, m->units, err);
+    uint64_t experts = 0;
+    es_status status = read_units(memory, m->n_units, m->units, err);
+    if (status != ES_OK) return status;
+    for (size_t i = 0; i < m->n_units; i++) experts += m->units[i]->expert_count;
+    *ret_change = (es_units_change){.epoch = m->epoch, .units = memory->units, .unit_count = m->n_units};
+    if (m->sums.len == 0) return ES_OK;
+    if (experts > ES_SUMS_MAX || m->sums.len != experts * ES_CONTENT_SUM_BYTES)
+        return es_err_set(err, ES_INVALID, "sums: %zu bytes for %llu experts", m->sums.len,
+                          (unsigned long long)experts);
+    ret_change->sums = m->sums.data;
+    ret_change->sum_count = (size_t)experts;
+    return ES_OK;
+}
+
+static es_status read_peer(const Essaim__V1__Peer *m, es_peer *peer, es_err *err)
+{
+    es_endpoint at;
+    es_status status = copy_name(m->name, peer->name, err);
+    if (status != ES_OK) return status;
+    if (strlen(m->shards) >= sizeof peer->shards ||
+        (m->shards[0] != '\0' && es_endpoint_parse_bind(m->shards, &at, NULL) != ES_OK))
+        return es_err_set(err, ES_INVALID, "peer %s: no numeric address and port", peer->name);
+    if (m->key[0] != '\0' && !es_key_valid(m->key))
+        return es_err_set(err, ES_INVALID, "peer %s: its key is none", peer->name);
+    strcpy(peer->shards, m->shards);
+    strcpy(peer->key, m->key);
+    return ES_OK;
+}
+
+static es_status read_members(es_control_memory *memory, const Essaim__V1__Members *m,
+                              es_members *ret_members, es_err *err)
+{
+    if (m->n_peers > ES_PEERS_MAX || m->n_revoked > ES_ALLOWED_MAX)
+        return es_err_set(err, ES_INVALID, "members: %zu peers and %zu revoked keys, more than %d and %d",
+                          m->n_peers, m->n_revoked, ES_PEERS_MAX, ES_ALLOWED_MAX);
+    es_status status = ES_OK;
+    for (size_t i = 0; i < m->n_peers && status == ES_OK; i++)
+        status = read_peer(m->peers[i], &memory->peers[i], err);
+    for (size_t i = 0; i < m->n_revoked && status == ES_OK; i++) {
+        if (es_key_valid(m->revoked[i]))
+            strcpy(memory->revoked[i], m->revoked[i]);
+        else
+            status = es_err_set(err, ES_INVALID, "members: revoked key %zu is none", i);
+    }
+    *ret_members = (es_members){memory->peers, m->n_peers, (const char(*)[ES_KEY_TEXT_BYTES])memory->revoked,
+                                m->n_revoked};
+    return status;
 }
 
 static es_status read_body(es_control_memory *memory, const Essaim__V1__ControlRequest *m,
@@ -269,6 +361,9 @@ static es_status read_body(es_control_memory *memory, const Essaim__V1__ControlR
     case ESSAIM__V1__CONTROL_REQUEST__BODY_STATE:
         ret_request->kind = ES_CONTROL_STATE;
         return ES_OK;
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_MEMBERS:
+        ret_request->kind = ES_CONTROL_MEMBERS;
+        return read_members(memory, m->members, &ret_request->members, err);
     default:
         return es_err_set(err, ES_UNSUPPORTED, "body: not known here");
     }
@@ -302,7 +397,9 @@ static es_status read_state(const Essaim__V1__StateReply *m, es_node_state *ret_
                                  .mapped_bytes = m->mapped_bytes,
                                  .verified_bytes = m->verified_bytes,
                                  .memory_bytes = m->memory_bytes,
-                                 .memory_free_bytes = m->memory_free_bytes};
+                                 .memory_free_bytes = m->memory_free_bytes,
+                                 .fetched_bytes = m->fetched_bytes,
+                                 .fetch_experts = m->fetch_experts};
     snprintf(ret_state->failure, sizeof ret_state->failure, "%s", m->failure);
     return ES_OK;
 }
@@ -318,6 +415,8 @@ static es_status read_hello_reply(es_control_memory *memory, const Essaim__V1__H
     if (status != ES_OK) return status;
     if (m->data_port < 1 || m->data_port > 65535)
         return es_err_set(err, ES_INVALID, "data_port: %u is not 1 to 65535", m->data_port);
+    if (m->shard_port > 65535)
+        return es_err_set(err, ES_INVALID, "shard_port: %u is not 0 to 65535", m->shard_port);
     if (m->rows_max < 1) return es_err_set(err, ES_INVALID, "rows_max: 0");
     for (size_t i = 0; i < m->n_row_formats; i++)
         if (m->row_formats[i] < ES_ROWS_COUNT) ret_hello->row_formats[m->row_formats[i]] = true;
@@ -328,6 +427,7 @@ static es_status read_hello_reply(es_control_memory *memory, const Essaim__V1__H
     ret_hello->threads = m->threads;
     ret_hello->read_bytes_per_s = m->read_bytes_per_s;
     ret_hello->numa_nodes = m->numa_nodes;
+    ret_hello->shard_port = m->shard_port;
     ret_hello->rows_max = m->rows_max;
     return ES_OK;
 }

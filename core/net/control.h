@@ -5,12 +5,17 @@
 
 #include "essaim/kernels.h"
 #include "essaim/placement.h"
+#include "net/endpoint.h"
+#include "net/keys.h"
 #include "net/wire.h"
 
 enum {
     ES_NAME_MAX = 63, /* a node's or coordinator's name */
     ES_CONTROL_FRAME_MAX = 768 * 1024,
     ES_FINGERPRINT_TEXT_MAX = 2 * ES_FINGERPRINT_BYTES + 1,
+    ES_CONTENT_SUM_BYTES = 32, /* BLAKE2b-256 of an expert's bytes, as a shard's manifest states it */
+    ES_SUMS_MAX = 8192,        /* in one message */
+    ES_PEERS_MAX = 1024,
 };
 
 /* 1 to ES_NAME_MAX letters, digits, '.', '_' and '-': safe in logs, metrics and file names. */
@@ -19,10 +24,11 @@ bool es_name_valid(const char *name);
 typedef enum es_control_kind {
     ES_CONTROL_HELLO,
     ES_CONTROL_STATS,
-    ES_CONTROL_LOAD,  /* hold these units too */
-    ES_CONTROL_DROP,  /* hold these no longer */
-    ES_CONTROL_DRAIN, /* finish what was asked, take no more */
-    ES_CONTROL_STATE, /* how far is it? The answer to the three above, too */
+    ES_CONTROL_LOAD,    /* hold these units too */
+    ES_CONTROL_DROP,    /* hold these no longer */
+    ES_CONTROL_DRAIN,   /* finish what was asked, take no more */
+    ES_CONTROL_STATE,   /* how far is it? The answer to all that change it, too */
+    ES_CONTROL_MEMBERS, /* who else is there, and who is no longer to be trusted */
     ES_CONTROL_COUNT
 } es_control_kind;
 
@@ -38,13 +44,32 @@ typedef struct es_units_change {
     uint64_t epoch;        /* of that placement */
     const es_units *units; /* [unit_count], at most ES_UNITS_MAX */
     size_t unit_count;
+    const uint8_t *sums; /* [sum_count][ES_CONTENT_SUM_BYTES] of every expert of units, in their order */
+    size_t sum_count; /* 0: not stated, and then what is not at hand cannot be fetched; at most ES_SUMS_MAX:
+                         a larger change is sent in several */
 } es_units_change;
+
+/* One of the others. */
+typedef struct es_peer {
+    char name[ES_NAME_MAX + 1];
+    char shards[ES_ENDPOINT_TEXT_MAX]; /* where it gives the experts that it has on its disks; "": nowhere */
+    char key[ES_KEY_TEXT_BYTES];       /* its public key; "": it is on this machine and has none */
+} es_peer;
+
+/* All of them, each time. */
+typedef struct es_members {
+    const es_peer *peers; /* [peer_count], at most ES_PEERS_MAX */
+    size_t peer_count;
+    const char (*revoked)[ES_KEY_TEXT_BYTES]; /* [revoked_count], at most ES_ALLOWED_MAX */
+    size_t revoked_count;
+} es_members;
 
 typedef struct es_control_request {
     uint64_t coordinator, request; /* request comes back in the reply */
     es_control_kind kind;
     es_hello hello;         /* kind ES_CONTROL_HELLO */
     es_units_change change; /* kinds ES_CONTROL_LOAD and ES_CONTROL_DROP */
+    es_members members;     /* kind ES_CONTROL_MEMBERS */
 } es_control_request;
 
 /* A node computes in all of them what it holds, but that one that drains takes no new requests. The value is
@@ -66,6 +91,8 @@ typedef struct es_node_state {
     uint64_t epoch;                                      /* the highest that changed it; 0: as it started */
     uint64_t wanted_bytes, mapped_bytes, verified_bytes; /* of what it was told to hold; mapped is in use */
     uint64_t memory_bytes, memory_free_bytes;            /* that weights may take, and what is left of it */
+    uint64_t fetched_bytes;                              /* from other machines, since it started */
+    uint64_t fetch_experts;                              /* still to be fetched */
     char failure[ES_NODE_FAILURE_MAX]; /* why loading stopped before all was there; "": it did not */
 } es_node_state;
 
@@ -82,6 +109,7 @@ typedef struct es_hello_reply {
     es_node_state state;
     uint64_t read_bytes_per_s; /* of memory, all threads, measured when it started; 0: not measured */
     uint32_t numa_nodes;
+    uint32_t shard_port; /* on the same host: where it gives the experts on its disks; 0: nowhere */
 } es_hello_reply;
 
 typedef struct es_node_stats {

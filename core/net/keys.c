@@ -22,17 +22,20 @@ enum {
     KEY_CHARACTERS = ES_KEY_TEXT_BYTES - 1
 };
 
+/* In ascending order. */
 typedef struct allowed_keys {
     size_t count;
     uint8_t key[ES_ALLOWED_MAX][ES_KEY_BYTES];
 } allowed_keys;
 
 struct es_allow_list {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES]; /* "": it has no file */
+    bool everyone;
     atomic_uint_least64_t changes;
-    pthread_mutex_t lock; /* around what follows */
-    allowed_keys *keys;
-    struct stat seen; /* the file that was looked at last */
+    pthread_mutex_t lock;  /* around what follows */
+    allowed_keys *keys;    /* NULL: of nobody, or everyone */
+    allowed_keys *revoked; /* NULL: nobody's */
+    struct stat seen;      /* the file that was looked at last */
 };
 
 static es_status write_new(const char *path, mode_t mode, const char *text, es_err *err)
@@ -128,6 +131,21 @@ void es_keys_wipe(es_keys *keys)
     explicit_bzero(keys, sizeof *keys);
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, ES_KEY_BYTES);
+}
+
+static void sort_keys(allowed_keys *keys)
+{
+    qsort(keys->key, keys->count, ES_KEY_BYTES, by_bytes);
+}
+
+static bool has_key(const allowed_keys *keys, const uint8_t key[ES_KEY_BYTES])
+{
+    return keys != NULL && bsearch(key, keys->key, keys->count, ES_KEY_BYTES, by_bytes) != NULL;
+}
+
 static es_status read_allowed(const char *path, char *text, allowed_keys *list, es_err *err)
 {
     char *line;
@@ -141,6 +159,7 @@ static es_status read_allowed(const char *path, char *text, allowed_keys *list, 
     }
     if (list->count == 0)
         return es_err_set(err, ES_INVALID, "%s: holds no public key, so nobody could connect", path);
+    sort_keys(list);
     return ES_OK;
 }
 
@@ -183,18 +202,74 @@ void es_allow_list_destroy(es_allow_list **list)
     if (*list == NULL) return;
     pthread_mutex_destroy(&(*list)->lock);
     free((*list)->keys);
+    free((*list)->revoked);
     free(*list);
     *list = NULL;
 }
 
 bool es_allow_list_has(es_allow_list *list, const uint8_t key[ES_KEY_BYTES])
 {
-    bool found = false;
     pthread_mutex_lock(&list->lock);
-    for (size_t i = 0; i < list->keys->count && !found; i++)
-        found = memcmp(list->keys->key[i], key, ES_KEY_BYTES) == 0;
+    bool has = (list->everyone || has_key(list->keys, key)) && !has_key(list->revoked, key);
     pthread_mutex_unlock(&list->lock);
-    return found;
+    return has;
+}
+
+static es_status make_keys(const char (*texts)[ES_KEY_TEXT_BYTES], size_t count, allowed_keys **ret_keys,
+                           es_err *err)
+{
+    ES_ASSERT(count <= ES_ALLOWED_MAX);
+    allowed_keys *keys = *ret_keys = calloc(1, sizeof *keys);
+    if (keys == NULL) return es_err_set(err, ES_NO_MEMORY, "list of keys");
+    for (size_t i = 0; i < count; i++)
+        if (zmq_z85_decode(keys->key[keys->count], texts[i]) != NULL) keys->count++;
+    sort_keys(keys);
+    return ES_OK;
+}
+
+static bool same_keys(const allowed_keys *a, const allowed_keys *b)
+{
+    size_t count = a == NULL ? 0 : a->count, other = b == NULL ? 0 : b->count;
+    return count == other && (count == 0 || memcmp(a->key, b->key, count * ES_KEY_BYTES) == 0);
+}
+
+/* Puts keys in the place of what is there. */
+static void replace(es_allow_list *list, allowed_keys **at, allowed_keys *keys)
+{
+    pthread_mutex_lock(&list->lock);
+    allowed_keys *old = *at;
+    *at = keys;
+    if (!same_keys(old, keys)) atomic_fetch_add(&list->changes, 1);
+    pthread_mutex_unlock(&list->lock);
+    free(old);
+}
+
+es_status es_allow_list_create(bool everyone, es_allow_list **ret_list, es_err *err)
+{
+    es_allow_list *list = *ret_list = calloc(1, sizeof *list);
+    if (list == NULL) return es_err_set(err, ES_NO_MEMORY, "list of who may connect");
+    pthread_mutex_init(&list->lock, NULL);
+    list->everyone = everyone;
+    return ES_OK;
+}
+
+es_status es_allow_list_set(es_allow_list *list, const char (*texts)[ES_KEY_TEXT_BYTES], size_t count,
+                            es_err *err)
+{
+    allowed_keys *keys;
+    ES_ASSERT(list->path[0] == '\0' && !list->everyone);
+    es_status status = make_keys(texts, count, &keys, err);
+    if (status == ES_OK) replace(list, &list->keys, keys);
+    return status;
+}
+
+es_status es_allow_list_revoke(es_allow_list *list, const char (*texts)[ES_KEY_TEXT_BYTES], size_t count,
+                               es_err *err)
+{
+    allowed_keys *keys;
+    es_status status = make_keys(texts, count, &keys, err);
+    if (status == ES_OK) replace(list, &list->revoked, keys);
+    return status;
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -207,7 +282,8 @@ void es_allow_list_refresh(es_allow_list *list)
 {
     struct stat now;
     es_err err;
-    allowed_keys *fresh, *old = NULL;
+    allowed_keys *fresh;
+    if (list->path[0] == '\0') return;
     if (stat(list->path, &now) != 0) now = (struct stat){.st_nlink = 0};
     pthread_mutex_lock(&list->lock);
     bool same = is_same_file(&now, &list->seen);
@@ -218,13 +294,8 @@ void es_allow_list_refresh(es_allow_list *list)
         es_log(ES_LOG_WARN, "the list of who may connect stays as it was: %s", err.text);
         return;
     }
-    pthread_mutex_lock(&list->lock);
-    old = list->keys;
-    list->keys = fresh;
-    atomic_fetch_add(&list->changes, 1);
-    pthread_mutex_unlock(&list->lock);
-    free(old);
     es_log(ES_LOG_INFO, "%s: %zu keys may connect", list->path, fresh->count);
+    replace(list, &list->keys, fresh);
 }
 
 uint64_t es_allow_list_changes(es_allow_list *list)

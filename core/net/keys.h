@@ -33,8 +33,20 @@ bool es_key_valid(const char *text);
  * none. */
 typedef struct es_allow_list es_allow_list;
 es_status es_allow_list_load(const char *path, es_allow_list **ret_list, es_err *err);
+
+/* A list without a file: of nobody until es_allow_list_set says of whom, or of everyone who has a key. */
+es_status es_allow_list_create(bool everyone, es_allow_list **ret_list, es_err *err);
 void es_allow_list_destroy(es_allow_list **list);
 bool es_allow_list_has(es_allow_list *list, const uint8_t key[ES_KEY_BYTES]);
+
+/* Replaces the keys of a list without a file; each is es_key_valid, count at most ES_ALLOWED_MAX. Any thread.
+ */
+es_status es_allow_list_set(es_allow_list *list, const char (*keys)[ES_KEY_TEXT_BYTES], size_t count,
+                            es_err *err);
+
+/* Replaces the keys that are refused whatever the list says, of a list of any kind. Any thread. */
+es_status es_allow_list_revoke(es_allow_list *list, const char (*keys)[ES_KEY_TEXT_BYTES], size_t count,
+                               es_err *err);
 
 /* Reads the file again when it is another than was read last; a key that is not in it any more is revoked. A
  * file that cannot be read leaves the list as it was, and is told once. Any thread. */

@@ -59,6 +59,18 @@ static es_status greet(es_service *service, const es_control_request *request, e
     return ES_OK;
 }
 
+/* Who was revoked is refused from here on, on the connections that stand too. */
+static es_status take_members(es_service *service, const es_members *members, es_err *err)
+{
+    es_status status = ES_OK;
+    if (service->options.allowed != NULL)
+        status =
+            es_allow_list_revoke(service->options.allowed, members->revoked, members->revoked_count, err);
+    if (status == ES_OK && service->work.members != NULL)
+        status = service->work.members(service->work.members_context, members, err);
+    return status;
+}
+
 /* Who changes what is held, or sends this node away, has shown that it serves this model. */
 static es_status change(es_service *service, const es_control_request *request, es_err *err)
 {
@@ -70,6 +82,7 @@ static es_status change(es_service *service, const es_control_request *request, 
         service->draining = true;
         return ES_OK;
     }
+    if (request->kind == ES_CONTROL_MEMBERS) return take_members(service, &request->members, err);
     if (service->draining) return es_err_set(err, ES_UNAVAILABLE, "draining: it takes no units");
     return es_loader_change(service->work.loader, &request->change, request->kind == ES_CONTROL_LOAD, err);
 }

@@ -31,6 +31,10 @@ typedef struct es_service_work {
     es_progress_fn *progress; /* told while the node is not ready; may be NULL */
     void *progress_context;
 
+    /* Told of the others whenever a coordinator names them; borrowed for the call. May be NULL. */
+    es_status (*members)(void *context, const es_members *members, es_err *err);
+    void *members_context;
+
     /* Called once, by es_service_run, when all that was asked of the loader before it is held. */
     es_status (*ready)(void *context, es_err *err);
     void *ready_context;

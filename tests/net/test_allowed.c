@@ -214,11 +214,56 @@ static void a_list_that_cannot_be_read_changes_nothing(void **state)
     assert_int_equal(es_allow_list_changes(s->list), changes);
 }
 
+static void what_is_revoked_is_refused_whatever_lists_say(void **state)
+{
+    scene *s = *state;
+    es_err err = {.text = ""};
+    es_allow_list *list;
+    uint8_t friend[ES_KEY_BYTES], other[ES_KEY_BYTES];
+    char one[1][ES_KEY_TEXT_BYTES];
+    const char(*keys)[ES_KEY_TEXT_BYTES] = (const char(*)[ES_KEY_TEXT_BYTES])one;
+    zmq_z85_decode(friend, s->friend.public_key);
+    zmq_z85_decode(other, s->other.public_key);
+    strcpy(one[0], s->friend.public_key);
+    for (int everyone = 0; everyone < 2; everyone++) {
+        assert_int_equal(es_allow_list_create(everyone == 1, &list, &err), ES_OK);
+        assert_int_equal(es_allow_list_has(list, friend), everyone == 1);
+        if (everyone == 0) assert_int_equal(es_allow_list_set(list, keys, 1, &err), ES_OK);
+        assert_true(es_allow_list_has(list, friend));
+        assert_int_equal(es_allow_list_has(list, other), everyone == 1);
+        uint64_t changes = es_allow_list_changes(list);
+        assert_int_equal(es_allow_list_revoke(list, keys, 1, &err), ES_OK);
+        assert_int_equal(es_allow_list_changes(list), changes + 1);
+        assert_int_equal(es_allow_list_revoke(list, keys, 1, &err), ES_OK); /* the same again */
+        assert_int_equal(es_allow_list_changes(list), changes + 1);
+        assert_false(es_allow_list_has(list, friend));
+        assert_int_equal(es_allow_list_revoke(list, keys, 0, &err), ES_OK);
+        assert_true(es_allow_list_has(list, friend));
+        es_allow_list_destroy(&list);
+    }
+    /* and so it is over sockets, with a list from a file */
+    peer gone;
+    write_list(s, &s->friend, NULL);
+    connect_peer(s, &s->friend, s->server_keys.public_key, &gone);
+    wait_for_link(&gone, ES_LINK_UP);
+    uint64_t before = es_channel_refused(s->router);
+    assert_int_equal(es_allow_list_revoke(s->list, keys, 1, &err), ES_OK);
+    say(&gone, "still here");
+    assert_int_equal(hear(s, WAIT_MS), ES_INVALID);
+    wait_for_refused(s, before);
+    disconnect_peer(&gone);
+    connect_peer(s, &s->friend, s->server_keys.public_key, &gone);
+    wait_for_link(&gone, ES_LINK_REFUSED);
+    disconnect_peer(&gone);
+    assert_int_equal(es_allow_list_revoke(s->list, keys, 0, &err), ES_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strangers_are_refused_and_counted),
         cmocka_unit_test(a_revoked_key_is_cut_off_and_not_let_in_again),
+        cmocka_unit_test(what_is_revoked_is_refused_whatever_lists_say),
         cmocka_unit_test(a_list_that_cannot_be_read_changes_nothing),
     };
     es_log_configure("test", ES_LOG_ERROR);

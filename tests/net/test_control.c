@@ -49,7 +49,7 @@ static void changes_of_units_come_back(void **state)
     for (uint32_t i = 0; i < ES_UNITS_MAX; i++)
         units[i] = (es_units){UINT32_MAX, UINT32_MAX - 1, 1, UINT32_MAX - 1, UINT32_MAX};
     es_control_request got,
-        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX}};
+        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX, NULL, 0}};
     es_err err = {.text = ""};
     static const es_control_kind KINDS[] = {ES_CONTROL_LOAD, ES_CONTROL_DROP};
     for (size_t i = 0; i < 2; i++) {
@@ -77,11 +77,74 @@ static void changes_of_units_come_back(void **state)
     }
 }
 
+static void checksums_come_back_with_the_units_they_are_of(void **state)
+{
+    (void)state;
+    es_err err = {.text = ""};
+    const es_units units[] = {{3, 4, 2, 0, 1}, {5, 0, 1, 0, 1}};
+    uint8_t sums[3 * ES_CONTENT_SUM_BYTES];
+    for (size_t i = 0; i < sizeof sums; i++) sums[i] = (uint8_t)i;
+    es_control_request got,
+        sent = {.coordinator = 9, .kind = ES_CONTROL_LOAD, .change = {1, units, 2, sums, 3}};
+    size_t count = es_control_request_pack(memory, &sent, frame);
+    if (es_control_request_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_int_equal(got.change.sum_count, 3);
+    assert_memory_equal(got.change.sums, sums, sizeof sums);
+    sent.change.sum_count = 2;
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_string_equal(err.text, "control request: sums: 64 bytes for 3 experts");
+}
+
+static void members_come_back_and_lies_about_them_are_refused(void **state)
+{
+    (void)state;
+    es_err err = {.text = ""};
+    es_peer *peers = calloc(ES_PEERS_MAX, sizeof *peers);
+    char(*revoked)[ES_KEY_TEXT_BYTES] = calloc(ES_ALLOWED_MAX, sizeof *revoked);
+    for (size_t i = 0; i < ES_PEERS_MAX; i++) {
+        memset(peers[i].name, 'n', ES_NAME_MAX);
+        strcpy(peers[i].shards, "tcp://[1234:1234:1234:1234:1234:1234:1234:1234]:65535");
+        memset(peers[i].key, '0', ES_KEY_TEXT_BYTES - 1);
+    }
+    for (size_t i = 0; i < ES_ALLOWED_MAX; i++) memset(revoked[i], '1', ES_KEY_TEXT_BYTES - 1);
+    es_control_request got, sent = {.coordinator = 9, .kind = ES_CONTROL_MEMBERS};
+    sent.members =
+        (es_members){peers, ES_PEERS_MAX, (const char(*)[ES_KEY_TEXT_BYTES])revoked, ES_ALLOWED_MAX};
+    size_t count = es_control_request_pack(memory, &sent, frame);
+    if (es_control_request_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_int_equal(got.members.peer_count, ES_PEERS_MAX);
+    assert_int_equal(got.members.revoked_count, ES_ALLOWED_MAX);
+    assert_memory_equal(got.members.peers, peers, ES_PEERS_MAX * sizeof *peers);
+    assert_memory_equal(got.members.revoked, revoked, ES_ALLOWED_MAX * sizeof *revoked);
+    sent.members.peer_count = 1;
+    sent.members.revoked_count = 1;
+    strcpy(peers[0].shards, "");
+    strcpy(peers[0].key, "");
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_OK);
+    strcpy(revoked[0], "no key");
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_string_equal(err.text, "control request: members: revoked key 0 is none");
+    strcpy(peers[0].name, "n1");
+    strcpy(peers[0].key, "short");
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_string_equal(err.text, "control request: peer n1: its key is none");
+    strcpy(peers[0].shards, "somewhere:5");
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_string_equal(err.text, "control request: peer n1: no numeric address and port");
+    free(peers);
+    free(revoked);
+}
+
 static void a_state_comes_back(void **state)
 {
     (void)state;
     es_control_reply got, sent = {.request = 4, .text = "", .kind = ES_CONTROL_STATE};
-    sent.state = (es_node_state){ES_NODE_DRAINING, 1, 2, 3, 4, 5, 6, "needs 3 GB more"};
+    sent.state = (es_node_state){ES_NODE_DRAINING, 1, 2, 3, 4, 5, 6, 7, 8, "needs 3 GB more"};
     size_t count;
     es_err err = {.text = ""};
     assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
@@ -182,6 +245,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_comes_back),
         cmocka_unit_test(changes_of_units_come_back),
+        cmocka_unit_test(checksums_come_back_with_the_units_they_are_of),
+        cmocka_unit_test(members_come_back_and_lies_about_them_are_refused),
         cmocka_unit_test(a_state_comes_back),
         cmocka_unit_test(the_longest_answer_comes_back),
         cmocka_unit_test(statistics_and_errors_come_back),

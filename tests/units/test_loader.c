@@ -67,7 +67,7 @@ static es_node_state settle(const fixture *f)
 
 static void change(const fixture *f, uint64_t epoch, es_units units, bool load)
 {
-    MUST(es_loader_change(f->loader, &(es_units_change){epoch, &units, 1}, load, &must_err));
+    MUST(es_loader_change(f->loader, &(es_units_change){epoch, &units, 1, NULL, 0}, load, &must_err));
 }
 
 static void check_held(const fixture *f, const es_units *want, size_t count)
@@ -124,10 +124,13 @@ static void asking_again_changes_nothing_and_stale_epochs_are_refused(void **unu
     }
     assert_ptr_equal(es_loader_holding(f.loader), before);
     const es_units other = {2, 4, 1, 0, 1}, none = {0, 0, 1, 0, 1};
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1}, true, &err), ES_STALE);
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0}, true, &err),
+                     ES_STALE);
     assert_string_equal(err.text, "epoch 6: this node follows epoch 7");
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1}, false, &err), ES_STALE);
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){9, &none, 1}, true, &err), ES_INVALID);
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0}, false, &err),
+                     ES_STALE);
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){9, &none, 1, NULL, 0}, true, &err),
+                     ES_INVALID);
     assert_int_equal(es_loader_epoch(f.loader), 7);
     check_held(&f, (es_units[]){{2, 3, 1, 0, 1}}, 1);
     close_loader(&f);
@@ -143,7 +146,7 @@ static void too_many_changes_at_once_are_refused(void **unused)
     es_status status = ES_OK;
     int taken = 0;
     for (; taken < 100 && status == ES_OK; taken++)
-        status = es_loader_change(f.loader, &(es_units_change){1, &units, 1}, taken % 2 == 0, &err);
+        status = es_loader_change(f.loader, &(es_units_change){1, &units, 1, NULL, 0}, taken % 2 == 0, &err);
     assert_int_equal(status, ES_UNAVAILABLE);
     assert_int_equal(taken, 17);
     assert_int_equal(settle(&f).phase, ES_NODE_READY);
@@ -267,7 +270,7 @@ static void any_order_of_changes_ends_in_what_they_say(void **unused)
                                     (uint32_t)rand_r(&seed) % (8 - first) + 1,
                                     (uint32_t)rand_r(&seed) % slices, slices};
             bool load = rand_r(&seed) % 2 == 0;
-            const es_units_change c = {(uint64_t)i, &units, 1};
+            const es_units_change c = {(uint64_t)i, &units, 1, NULL, 0};
             while (es_loader_change(f.loader, &c, load, NULL) == ES_UNAVAILABLE) es_loader_poll(f.loader);
             es_chunk_set_change(&want, &units, 1, load);
             if (rand_r(&seed) % 3 == 0) es_loader_poll(f.loader);
