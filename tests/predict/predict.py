@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """predict.py [--only 1,4] [--json FILE]: predicted beside measured tokens/s, for formats, node counts and links.
 
-Synthetic models (made once, in build/predict); a coordinator and nodes in network namespaces, each computing with one thread, so that two
-cores pose as machines of one core: no more than two of them compute at a time. What `essaim plan` knows of them is measured just before
-each run: reads, arithmetic and what the kernels reach of them by `essaim bench expert`, alone (for what happens while no other computes)
-and two at a time (for nodes that work together); the round trip by a small message over the very link. What it says is held against the
-median step of `essaim score --step 1`, a decoding of one stream. Needs root, and a machine that does nothing else; about two minutes.
+Synthetic models (made once, in build/predict) on two machines of one core each: the coordinator on this machine's first core, all nodes on
+its second one. What `essaim plan` knows of them is measured just before: reads, arithmetic and what the kernels reach of them by `essaim
+bench expert` on each core, the round trip by a small message over the very link. What it says is held against the median step of
+`essaim score --step 1`, a decoding of one stream. Needs root, and a machine that does nothing else; about a minute.
 """
 import argparse
 import json
@@ -26,7 +25,7 @@ import lan  # noqa: E402
 from swarm import Process, program  # noqa: E402
 
 MODELS = os.path.join(SOURCE, "build", "predict")
-SHARDS, TOKENS = 4, 16
+SHARDS, TOKENS = 4, 24
 HIDDEN, INTERMEDIATE, VOCABULARY = 4096, 2048, 8192
 SHAPE = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": HIDDEN, "intermediate_size": 8192,
          "moe_intermediate_size": INTERMEDIATE, "num_hidden_layers": 4, "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_attention_heads": 32,
@@ -54,14 +53,10 @@ def make_models():
                             "--nodes", str(SHARDS)], check=True)
 
 
-def bench(kind, together):
-    """What one thread reaches: alone, or beside another that does the same."""
-    command = [program("essaim"), "bench", "expert", "--hidden", str(HIDDEN), "--intermediate", str(INTERMEDIATE), "--experts", "24", "--format", kind,
-               "--threads", "1", "--seconds", "1", "--json"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(together)]
-    found = [json.loads(process.communicate()[0]) for process in running]
-    return {"format": kind, **{key: statistics.mean(one[key] for one in found)
-                               for key in ("read_gb_per_s", "share_of_bandwidth", "integer_peak_gop_per_s", "float_peak_gflop_per_s")}}
+def bench(kind, core):
+    done = subprocess.run(["taskset", "-c", str(core), program("essaim"), "bench", "expert", "--hidden", str(HIDDEN), "--intermediate", str(INTERMEDIATE),
+                           "--experts", "24", "--format", kind, "--threads", "1", "--seconds", "1", "--json"], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 def round_trip_us(near, far):
@@ -70,9 +65,9 @@ def round_trip_us(near, far):
             "c.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nwhile (d:=c.recv(256)): c.sendall(d)")
     ask = ("import socket,sys,time\nc=socket.create_connection((sys.argv[1],5900))\nc.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nt=[]\n"
            "for _ in range(150):\n b=time.perf_counter();c.sendall(b'x'*64);c.recv(256);t.append(time.perf_counter()-b)\nprint(sorted(t)[75]*1e6)")
-    server = subprocess.Popen(far.command(sys.executable, "-c", echo, far.address), stdout=subprocess.PIPE)
+    server = subprocess.Popen(far.command("taskset", "-c", "1", sys.executable, "-c", echo, far.address), stdout=subprocess.PIPE)
     server.stdout.readline()
-    done = subprocess.run(near.command(sys.executable, "-c", ask, far.address), check=True, capture_output=True, text=True)
+    done = subprocess.run(near.command("taskset", "-c", "0", sys.executable, "-c", ask, far.address), check=True, capture_output=True, text=True)
     server.wait(timeout=10)
     server.stdout.close()
     return float(done.stdout)
@@ -85,12 +80,12 @@ def machine(name, host, role, measured, link):
             "read_shares": {kind: min(1, measured["share_of_bandwidth"])}, **link}
 
 
-def predict(folder, kind, nodes, alone, together, mbit, trip_us):
+def predict(folder, kind, nodes, measured, mbit, trip_us):
     """The whole answer of `essaim plan`, its first speed."""
     link = {"nic_gbit_per_s": mbit / 1000, "round_trip_us": trip_us}
     fast = {"nic_gbit_per_s": UNSHAPED / 1000, "round_trip_us": trip_us}
-    machines = [machine("head", "head", "coordinator", alone, link)]
-    machines += [machine(f"n{n + 1}", f"n{n + 1}", "experts", together, fast) for n in range(nodes)]
+    machines = [machine("head", "head", "coordinator", measured[kind][0], link)]
+    machines += [machine(f"n{n + 1}", "rack", "experts", measured[kind][1], fast) for n in range(nodes)]
     path = os.path.join(folder, "machines.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"machines": machines}, file)
@@ -123,7 +118,7 @@ class Bench:
         for n in range(nodes):
             shards = [word for i in range(n * each, (n + 1) * each)
                       for word in ("--shard", os.path.join(MODELS, kind, f"experts-{i + 1:02}-of-{SHARDS:02}.shard"))]
-            started.append(Process(self.hosts[n], [program("essaim-expert-node"), *shards, "--huge-pages", "--listen", f"{self.hosts[n].address}:5700",
+            started.append(Process(self.hosts[n], ["taskset", "-c", "1", program("essaim-expert-node"), *shards, "--listen", f"{self.hosts[n].address}:5700",
                                                    "--name", f"n{n + 1}", "--threads", "1", "--keys", self.path("node.key"), "--allow",
                                                    self.path("head.key.pub")], self.path(f"n{n}.log")))
         return started
@@ -132,38 +127,33 @@ class Bench:
         with open(self.path("node.key.pub"), encoding="utf-8") as file:
             key = file.read().strip()
         words = [word for n in range(nodes) for word in ("--node", f"{self.hosts[n].address}:5700,{key}")]
-        command = self.head.command(program("essaim"), "score", "--model", os.path.join(MODELS, kind), *words, "--keys",
+        command = self.head.command("taskset", "-c", "0", program("essaim"), "score", "--model", os.path.join(MODELS, kind), *words, "--keys",
                                     self.path("head.key"), "--threads", "1", "--step", "1", "--tokens", self.path("tokens.json"), "--json", "--quiet")
         # The first pass over freshly mapped pages is another matter.
         return [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["step_ms"] for _ in range(2)][1]
 
 
-def measure_one(stage, number):
-    kind, nodes, mbit, delay_us = CONFIGURATIONS[number - 1]
-    stage.head.link("" if mbit == UNSHAPED else f"rate_kbit={mbit * 1000} delay_us={delay_us}")
-    running = stage.start_nodes(kind, nodes)
-    alone, together = bench(kind, 1), bench(kind, min(2, nodes))
-    trip = round_trip_us(stage.head, stage.hosts[0])
-    step = stage.step_ms(kind, nodes)
-    for process in running:
-        process.kill()
-    forecast = predict(stage.folder, kind, nodes, alone, together, mbit, trip)
-    return {"number": number, "format": kind, "nodes": nodes, "mbit_per_s": mbit, "delay_us": delay_us, "round_trip_us": round(trip),
-            "predicted": forecast["tokens_per_s"], "measured": 1000 / step, "ratio": forecast["tokens_per_s"] * step / 1000,
-            "step": forecast["step"], "alone": alone, "together": together}
-
-
-def measure(chosen, path):
-    rows = []
+def measure(chosen):
+    rows, measured = [], {}
     with tempfile.TemporaryDirectory(prefix="essaim-predict-") as folder:
         stage = Bench(folder)
         try:
             for number in chosen:
-                rows.append(measure_one(stage, number))
+                kind, nodes, mbit, delay_us = CONFIGURATIONS[number - 1]
+                if kind not in measured:
+                    measured[kind] = [bench(kind, core) for core in (0, 1)]
+                stage.head.link("" if mbit == UNSHAPED else f"rate_kbit={mbit * 1000} delay_us={delay_us}")
+                running = stage.start_nodes(kind, nodes)
+                trip = round_trip_us(stage.head, stage.hosts[0])
+                step = stage.step_ms(kind, nodes)
+                for process in running:
+                    process.kill()
+                forecast = predict(folder, kind, nodes, measured, mbit, trip)
+                rows.append({"number": number, "format": kind, "nodes": nodes, "mbit_per_s": mbit, "delay_us": delay_us, "round_trip_us": round(trip),
+                             "predicted": forecast["tokens_per_s"], "measured": 1000 / step, "ratio": forecast["tokens_per_s"] * step / 1000,
+                             "step": forecast["step"], "machines": [{key: measured[kind][core][key] for key in
+                                                                    ("read_gb_per_s", "share_of_bandwidth", "integer_peak_gop_per_s")} for core in (0, 1)]})
                 show(rows[-1])
-                if path:
-                    with open(path, "w", encoding="utf-8") as file:
-                        json.dump({"when": time.strftime("%Y-%m-%d %H:%M"), "host": socket.gethostname(), "rows": rows}, file, indent=1)
         finally:
             stage.close()
     return rows
@@ -188,9 +178,13 @@ def main():
     make_models()
     if options.prepare:
         return
+    os.sched_setaffinity(0, {0})  # the cable's work is the coordinator's side
     lan.enter()
     print("| format | nodes | link | round trip | predicted | measured | ratio |\n|---|---|---|---|---|---|---|")
-    rows = measure(chosen, options.json)
+    rows = measure(chosen)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"when": time.strftime("%Y-%m-%d %H:%M"), "host": socket.gethostname(), "rows": rows}, file, indent=1)
     off = [row["number"] for row in rows if abs(row["ratio"] - 1) > 0.15]
     print(f"median of |predicted / measured - 1|: {statistics.median(abs(row['ratio'] - 1) for row in rows):.3f}; beyond 15 %: {off or 'none'}")
 
