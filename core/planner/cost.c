@@ -99,7 +99,9 @@ static double both(double a, double b)
 double es_cost_product_s(const es_cost_matrices *m, double rows, const es_machine *machine, double share)
 {
     double rate = es_format_is_quant(m->format) ? machine->int_ops_per_s : machine->float_ops_per_s;
-    double read = m->bytes / (machine->read_bytes_per_s * ES_COST_RATES.read[m->format] * share);
+    double reached =
+        machine->read_share[m->format] > 0 ? machine->read_share[m->format] : ES_COST_RATES.read[m->format];
+    double read = m->bytes / (machine->read_bytes_per_s * reached * share);
     double multiply = 2 * m->weights * rows / (rate * ES_COST_RATES.multiply[m->format] * share);
     return both(read, multiply) + m->products * ES_COST_RATES.join_s;
 }

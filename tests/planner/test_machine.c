@@ -33,11 +33,13 @@ static void a_single_object_is_one_machine(void **state)
     (void)state;
     es_err err;
     size_t count;
-    assert_int_equal(parse("{\"name\": \"a\", \"host\": \"h\", \"role\": \"experts\", \"memory_gb\": 1.5, "
-                           "\"read_gb_per_s\": 50, \"cores\": 8, \"_when\": 1}",
-                           &count, &err),
-                     ES_OK);
+    assert_int_equal(
+        parse("{\"name\": \"a\", \"host\": \"h\", \"role\": \"experts\", \"memory_gb\": 1.5, "
+              "\"read_gb_per_s\": 50, \"cores\": 8, \"read_shares\": {\"q4_k\": 0.5}, \"_when\": 1}",
+              &count, &err),
+        ES_OK);
     assert_int_equal(count, 1);
+    assert_true(machines[0].read_share[ES_FORMAT_Q4_K] == 0.5 && machines[0].read_share[ES_FORMAT_Q8_0] == 0);
     assert_string_equal(machines[0].host, "h");
     assert_int_equal(machines[0].role, ES_ROLE_EXPERTS);
 }
@@ -63,6 +65,14 @@ static void what_is_wrong_is_named(void **state)
          "nick_gbit_per_s"},
         {"{\"name\": \"a\", \"memory_gb\": 1, \"cores\": 1, \"read_gb_per_s\": 1, \"role\": \"king\"}",
          "role is any"},
+        {"{\"name\": \"a\", \"memory_gb\": 1, \"cores\": 1, \"read_gb_per_s\": 1, \"read_shares\": 1}",
+         "read_shares is no object"},
+        {"{\"name\": \"a\", \"memory_gb\": 1, \"cores\": 1, \"read_gb_per_s\": 1, \"read_shares\": {\"q9\": "
+         "1}}",
+         "no format \"q9\" is known"},
+        {"{\"name\": \"a\", \"memory_gb\": 1, \"cores\": 1, \"read_gb_per_s\": 1, \"read_shares\": "
+         "{\"q8_0\": 1.2}}",
+         "q8_0 is not a number above 0"},
         {"{\"machines\": [{\"name\": \"a\", \"memory_gb\": 1, \"cores\": 1, \"read_gb_per_s\": 1, \"count\": "
          "200}, {\"name\": \"b\", \"memory_gb\": 1, \"cores\": 1, "
          "\"read_gb_per_s\": 1, \"count\": 57}]}",

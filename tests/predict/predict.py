@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""predict.py [--only 1,4] [--json FILE]: predicted beside measured tokens/s, for formats, node counts and links.
+
+Synthetic models (made once, in build/predict) on two machines of one core each: the coordinator on this machine's first core, all nodes on
+its second one. What `essaim plan` knows of them is measured just before: reads, arithmetic and what the kernels reach of them by `essaim
+bench expert` on each core, the round trip by a small message over the very link. What it says is held against the median step of
+`essaim score --step 1`, a decoding of one stream. Needs root, and a machine that does nothing else; about a minute.
+"""
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.abspath(os.path.join(HERE, "..", ".."))
+os.environ.setdefault("ESSAIM_SOURCE", SOURCE)
+os.environ.setdefault("ESSAIM_BUILD", os.path.join(SOURCE, "build", "release"))
+sys.path.insert(0, os.path.join(HERE, "..", "fault"))
+import lan  # noqa: E402
+from swarm import Process, program  # noqa: E402
+
+MODELS = os.path.join(SOURCE, "build", "predict")
+SHARDS, TOKENS = 4, 24
+HIDDEN, INTERMEDIATE, VOCABULARY = 4096, 2048, 8192
+SHAPE = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": HIDDEN, "intermediate_size": 8192,
+         "moe_intermediate_size": INTERMEDIATE, "num_hidden_layers": 4, "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_attention_heads": 32,
+         "num_key_value_heads": 32, "q_lora_rank": 1024, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+         "n_routed_experts": 24, "num_experts_per_tok": 6, "n_shared_experts": 1, "n_group": 4, "topk_group": 2, "scoring_func": "sigmoid",
+         "topk_method": "noaux_tc", "norm_topk_prob": True, "routed_scaling_factor": 2.5, "vocab_size": VOCABULARY, "max_position_embeddings": 4096,
+         "rope_theta": 10000, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1,
+         "num_nextn_predict_layers": 0}
+# A virtual cable's own speed, as good as none.
+UNSHAPED = 40000
+# Format, nodes, the coordinator's link: Mbit/s and delay each way in us.
+CONFIGURATIONS = [("fp8", 1, UNSHAPED, 0), ("fp8", 4, UNSHAPED, 0), ("fp8", 2, 100, 0), ("q8_0", 1, 1000, 0), ("q8_0", 2, UNSHAPED, 0),
+                  ("q8_0", 4, 100, 0), ("q8_0", 2, 1000, 1000), ("q4_k", 1, UNSHAPED, 0), ("q4_k", 2, 1000, 0), ("q4_k", 4, 100, 0),
+                  ("q4_k", 4, 1000, 1000)]
+
+
+def make_models():
+    os.makedirs(MODELS, exist_ok=True)
+    config = os.path.join(MODELS, "config.json")
+    with open(config, "w", encoding="utf-8") as file:
+        json.dump(SHAPE, file)
+    for name in sorted({c[0] for c in CONFIGURATIONS}):
+        if not os.path.exists(os.path.join(MODELS, name, "config.json")):
+            subprocess.run([program("essaim"), "synth", "--config", config, "--out", os.path.join(MODELS, name), "--format", name, "--layout", "shards",
+                            "--nodes", str(SHARDS)], check=True)
+
+
+def bench(kind, core):
+    done = subprocess.run(["taskset", "-c", str(core), program("essaim"), "bench", "expert", "--hidden", str(HIDDEN), "--intermediate", str(INTERMEDIATE),
+                           "--experts", "24", "--format", kind, "--threads", "1", "--seconds", "1", "--json"], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def round_trip_us(near, far):
+    """Median of a small message's way to the other host and back: a process on each, TCP without delay."""
+    echo = ("import socket,sys\ns=socket.create_server((sys.argv[1],5900))\nprint(flush=True)\nc=s.accept()[0]\n"
+            "c.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nwhile (d:=c.recv(256)): c.sendall(d)")
+    ask = ("import socket,sys,time\nc=socket.create_connection((sys.argv[1],5900))\nc.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nt=[]\n"
+           "for _ in range(150):\n b=time.perf_counter();c.sendall(b'x'*64);c.recv(256);t.append(time.perf_counter()-b)\nprint(sorted(t)[75]*1e6)")
+    server = subprocess.Popen(far.command("taskset", "-c", "1", sys.executable, "-c", echo, far.address), stdout=subprocess.PIPE)
+    server.stdout.readline()
+    done = subprocess.run(near.command("taskset", "-c", "0", sys.executable, "-c", ask, far.address), check=True, capture_output=True, text=True)
+    server.wait(timeout=10)
+    server.stdout.close()
+    return float(done.stdout)
+
+
+def machine(name, host, role, measured, link):
+    kind = measured["format"]
+    return {"name": name, "host": host, "role": role, "memory_gb": 64, "cores": 1, "read_gb_per_s": measured["read_gb_per_s"],
+            "int8_gop_per_s": measured["integer_peak_gop_per_s"], "float_gflop_per_s": measured["float_peak_gflop_per_s"],
+            "read_shares": {kind: min(1, measured["share_of_bandwidth"])}, **link}
+
+
+def predict(folder, kind, nodes, measured, mbit, trip_us):
+    """The whole answer of `essaim plan`, its first speed."""
+    link = {"nic_gbit_per_s": mbit / 1000, "round_trip_us": trip_us}
+    fast = {"nic_gbit_per_s": UNSHAPED / 1000, "round_trip_us": trip_us}
+    machines = [machine("head", "head", "coordinator", measured[kind][0], link)]
+    machines += [machine(f"n{n + 1}", "rack", "experts", measured[kind][1], fast) for n in range(nodes)]
+    path = os.path.join(folder, "machines.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"machines": machines}, file)
+    done = subprocess.run([program("essaim"), "plan", "--model", os.path.join(MODELS, kind), "--format", kind, "--machines", path, "--mode", "group",
+                           "--context", str(TOKENS // 2), "--streams", "1", "--json"], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)["speeds"][0]
+
+
+class Bench:
+    """The LAN: a coordinator's host behind a cable, a host for each node; keys and tokens in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.head = lan.Host(1, program("tests/cable"))
+        self.hosts = [lan.Host(10 + n) for n in range(SHARDS)]
+        for name in ("head", "node"):
+            subprocess.run([program("essaim"), "keygen", self.path(f"{name}.key")], check=True, capture_output=True)
+        with open(self.path("tokens.json"), "w", encoding="utf-8") as file:
+            json.dump([(7919 * n) % VOCABULARY for n in range(TOKENS)], file)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def close(self):
+        for host in (self.head, *self.hosts):
+            host.close()
+
+    def start_nodes(self, kind, nodes):
+        each, started = SHARDS // nodes, []
+        for n in range(nodes):
+            shards = [word for i in range(n * each, (n + 1) * each)
+                      for word in ("--shard", os.path.join(MODELS, kind, f"experts-{i + 1:02}-of-{SHARDS:02}.shard"))]
+            started.append(Process(self.hosts[n], ["taskset", "-c", "1", program("essaim-expert-node"), *shards, "--listen", f"{self.hosts[n].address}:5700",
+                                                   "--name", f"n{n + 1}", "--threads", "1", "--keys", self.path("node.key"), "--allow",
+                                                   self.path("head.key.pub")], self.path(f"n{n}.log")))
+        return started
+
+    def step_ms(self, kind, nodes):
+        with open(self.path("node.key.pub"), encoding="utf-8") as file:
+            key = file.read().strip()
+        words = [word for n in range(nodes) for word in ("--node", f"{self.hosts[n].address}:5700,{key}")]
+        command = self.head.command("taskset", "-c", "0", program("essaim"), "score", "--model", os.path.join(MODELS, kind), *words, "--keys",
+                                    self.path("head.key"), "--threads", "1", "--step", "1", "--tokens", self.path("tokens.json"), "--json", "--quiet")
+        # The first pass over freshly mapped pages is another matter.
+        return [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["step_ms"] for _ in range(2)][1]
+
+
+def measure(chosen):
+    rows, measured = [], {}
+    with tempfile.TemporaryDirectory(prefix="essaim-predict-") as folder:
+        stage = Bench(folder)
+        try:
+            for number in chosen:
+                kind, nodes, mbit, delay_us = CONFIGURATIONS[number - 1]
+                if kind not in measured:
+                    measured[kind] = [bench(kind, core) for core in (0, 1)]
+                stage.head.link("" if mbit == UNSHAPED else f"rate_kbit={mbit * 1000} delay_us={delay_us}")
+                running = stage.start_nodes(kind, nodes)
+                trip = round_trip_us(stage.head, stage.hosts[0])
+                step = stage.step_ms(kind, nodes)
+                for process in running:
+                    process.kill()
+                forecast = predict(folder, kind, nodes, measured, mbit, trip)
+                rows.append({"number": number, "format": kind, "nodes": nodes, "mbit_per_s": mbit, "delay_us": delay_us, "round_trip_us": round(trip),
+                             "predicted": forecast["tokens_per_s"], "measured": 1000 / step, "ratio": forecast["tokens_per_s"] * step / 1000,
+                             "step": forecast["step"], "machines": [{key: measured[kind][core][key] for key in
+                                                                    ("read_gb_per_s", "share_of_bandwidth", "integer_peak_gop_per_s")} for core in (0, 1)]})
+                show(rows[-1])
+        finally:
+            stage.close()
+    return rows
+
+
+def show(row):
+    link = "unshaped" if row["mbit_per_s"] == UNSHAPED else f"{row['mbit_per_s']} Mbit/s" + (f", {row['delay_us'] / 1000:g} ms" if row["delay_us"] else "")
+    print(f"| {row['format']} | {row['nodes']} | {link} | {row['round_trip_us']} us | {row['predicted']:.2f} | {row['measured']:.2f} | {row['ratio']:.2f} |",
+          flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="numbers of configurations, 1 to %d" % len(CONFIGURATIONS))
+    parser.add_argument("--json", help="write all figures there")
+    parser.add_argument("--prepare", action="store_true", help="only make the models")
+    options = parser.parse_args()
+    chosen = [int(number) for number in options.only.split(",")] if options.only else range(1, len(CONFIGURATIONS) + 1)
+    why = lan.missing_rights() or ("two cores are needed" if len(os.sched_getaffinity(0)) < 2 else None)
+    if why:
+        sys.exit(f"predict: {why}")
+    make_models()
+    if options.prepare:
+        return
+    os.sched_setaffinity(0, {0})  # the cable's work is the coordinator's side
+    lan.enter()
+    print("| format | nodes | link | round trip | predicted | measured | ratio |\n|---|---|---|---|---|---|---|")
+    rows = measure(chosen)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"when": time.strftime("%Y-%m-%d %H:%M"), "host": socket.gethostname(), "rows": rows}, file, indent=1)
+    off = [row["number"] for row in rows if abs(row["ratio"] - 1) > 0.15]
+    print(f"median of |predicted / measured - 1|: {statistics.median(abs(row['ratio'] - 1) for row in rows):.3f}; beyond 15 %: {off or 'none'}")
+
+
+main()
