@@ -18,8 +18,6 @@ class Fleet(Swarm):
         self.etcd = Etcd(os.path.join(folder, "registry"), members) if members else None
         self.registry = self.etcd.options() if self.etcd else ["--registry", os.path.join(folder, "registry")]
         super().__init__(folder, ["none"] * count, options=["--placement", "auto", *options], heads=heads)
-        for n in range(count):
-            self.put_in(n)
         for head in range(heads):
             if not wait_until(lambda at=head: self.all_up(at), START_S):
                 raise RuntimeError(f"the fleet does not come together: {self.cluster(head)}")
@@ -36,6 +34,8 @@ class Fleet(Swarm):
 
     def start_coordinator(self, head=0):
         host = self.heads[head]
+        for n in range(len(self.nodes)):
+            self.put_in(n)
         return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.registry, "--keys", self.key_file("coordinator"), "--threads", "1",
                               "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 

@@ -1,6 +1,7 @@
 """Rows 2, 13 to 17 and 20 in a swarm that follows a registry: etcd goes and comes back, coordinators are cut off, nodes leave in order."""
 import re
 import signal
+import subprocess
 import time
 
 import etcd
@@ -9,7 +10,7 @@ from case import Case, one_after_another
 from fleet import Fleet
 from load import Load
 from rows_peers import peer
-from swarm import MODEL, wait_until
+from swarm import MODEL, program, wait_until
 
 NODE_KEYS = "essaim/live/nodes/"
 
@@ -199,14 +200,23 @@ class Paced(FleetCase):
         self.check(share >= least, f"throughput {share:.2f} of before, less than {least:.2f}")
 
 
+def can(name, option):
+    """Whether a program of this build has an option."""
+    return option in subprocess.run([program(name), "--help"], capture_output=True, text=True, check=True).stdout
+
+
 def cases():
+    if not can("essaim-coordinator", "--registry"):
+        print("rows 13 to 17, drains and live placements are skipped: this coordinator follows no registry")
+        return
     live = one_after_another(replaced, survivors_load)
     yield "quick", FleetCase("2, 20", "other placements, then a node is gone for good", live, options=("--copies", "2", "--replace-after", "1"))
     yield "full", FleetCase(2, "SIGKILL for good, one copy, survivors load", survivors_load, options=("--copies", "1", "--replace-after", "1"))
     yield "full", Paced(20, "rolling restart by drain at 80 % load", drain_all)
     yield "full", FleetCase(20, "three placements, one after another, under load", replaced)
-    if etcd.missing():
-        print(f"rows 13 to 17 are skipped: {etcd.missing()}")
+    problem = etcd.missing() or (None if can("essaim-expert-node", "--etcd") else "these nodes do not announce themselves")
+    if problem:
+        print(f"rows 13 to 17 are skipped: {problem}")
         return
     yield "quick", FleetCase("14, 17", "etcd gone for 3 s; a lease lost", one_after_another(etcd_gone(3), lease_lost), members=1)
     yield "full", FleetCase(13, "two coordinators, one cut off from etcd", partitioned, members=1, heads=2)

@@ -10,11 +10,12 @@ import lan
 
 def all_cases():
     """(kind, case), by row; kind "quick": part of the short form, "full": of the long one."""
+    import rows_fleet
     import rows_many
     import rows_nodes
     import rows_peers
     import rows_wire
-    every = [*rows_nodes.cases(), *rows_peers.cases(), *rows_wire.cases(), *rows_many.cases()]
+    every = [*rows_nodes.cases(), *rows_peers.cases(), *rows_wire.cases(), *rows_many.cases(), *rows_fleet.cases()]
     return sorted(every, key=lambda entry: first_row(entry[1]))
 
 
