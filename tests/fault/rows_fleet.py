@@ -170,15 +170,21 @@ def drain_all(fleet, case):
         case.check(wait_until(fleet.all_up, 40), f"n{n + 1} is not back: {fleet.cluster()}")
 
 
-def replaced(fleet, case):
+def replaced(*modes):
     """The placement becomes another, mode by mode, while it is used."""
-    for mode in ("stripe", "replicate", "group"):
-        document = f"{fleet.folder}/{mode}.json"
-        done = fleet.tool("placement", "plan", *fleet.registry, "--model", MODEL, "--mode", mode, "--copies", "2", "--afresh", "--out", document)
-        case.check(done.returncode == 0, f"plan: {done.stderr}")
-        done = fleet.tool("placement", "apply", document, *fleet.registry, "--keys", fleet.key_file("coordinator"))
-        case.check(done.returncode == 0, f"apply: {done.stderr}")
-        case.check(wait_until(lambda wanted=mode: fleet.cluster().get("mode") == wanted and fleet.all_up(), 30), f"{mode} does not come into force")
+    def fault(fleet, case):
+        for mode in modes:
+            follow_mode(fleet, case, mode)
+    return fault
+
+
+def follow_mode(fleet, case, mode):
+    document = f"{fleet.folder}/{mode}.json"
+    done = fleet.tool("placement", "plan", *fleet.registry, "--model", MODEL, "--mode", mode, "--copies", "2", "--afresh", "--out", document)
+    case.check(done.returncode == 0, f"plan: {done.stderr}")
+    done = fleet.tool("placement", "apply", document, *fleet.registry, "--keys", fleet.key_file("coordinator"))
+    case.check(done.returncode == 0, f"apply: {done.stderr}")
+    case.check(wait_until(lambda: fleet.cluster().get("mode") == mode and fleet.all_up(), 30), f"{mode} does not come into force: {fleet.cluster()}")
 
 
 class Paced(FleetCase):
@@ -209,11 +215,11 @@ def cases():
     if not can("essaim-coordinator", "--registry"):
         print("rows 13 to 17, drains and live placements are skipped: this coordinator follows no registry")
         return
-    live = one_after_another(replaced, survivors_load)
+    live = one_after_another(replaced("stripe"), survivors_load)
     yield "quick", FleetCase("2, 20", "other placements, then a node is gone for good", live, options=("--copies", "2", "--replace-after", "1"))
     yield "full", FleetCase(2, "SIGKILL for good, one copy, survivors load", survivors_load, options=("--copies", "1", "--replace-after", "1"))
     yield "full", Paced(20, "rolling restart by drain at 80 % load", drain_all)
-    yield "full", FleetCase(20, "three placements, one after another, under load", replaced)
+    yield "full", FleetCase(20, "three placements, one after another, under load", replaced("stripe", "replicate", "group"))
     problem = etcd.missing() or (None if can("essaim-expert-node", "--etcd") else "these nodes do not announce themselves")
     if problem:
         print(f"rows 13 to 17 are skipped: {problem}")
