@@ -29,14 +29,15 @@ def tell(case, what):
     case.extra.setdefault("told", {}).update(what)
 
 
-def join(fleet):
+def join(fleet, put_in=True):
     """Starts a node more, on a new host."""
     n = len(fleet.nodes)
     fleet.hosts.append(lan.Host(10 + n))
     fleet.parts.append("none")
     fleet.keys.append(fleet.make_key(f"n{n + 1}"))
     fleet.nodes.append(fleet.start_node(n))
-    fleet.put_in(n)
+    if put_in:
+        fleet.put_in(n)
     return n
 
 
@@ -49,12 +50,13 @@ def etcd_gone(seconds):
     def fault(fleet, case):
         fleet.etcd.kill()
         case.check(wait_until(lambda: fleet.cluster().get("frozen"), 15), "the coordinator does not say that membership is frozen")
-        n = join(fleet)
+        n = join(fleet, put_in=False)
         time.sleep(seconds)
         case.check(fleet.metric("essaim_node_up", f"n{n + 1}") is None, "a node was taken in without a registry")
         case.check(fleet.all_up(count=n), "a node was lost with etcd")
         fleet.etcd.restart()
         fleet.etcd.wait()
+        fleet.put_in(n)
         back = time.monotonic()
         case.check(wait_until(lambda: fleet.all_up(count=n + 1), 30), "the node that came meanwhile is not taken in")
         tell(case, {"after etcd's return": f"the new node works after {time.monotonic() - back:.1f} s"})
