@@ -5,7 +5,7 @@ import time
 
 import etcd
 import lan
-from case import Case, one_after_another
+from case import Case
 from fleet import Fleet, can
 from load import Load
 from rows_peers import peer
@@ -211,15 +211,13 @@ def cases():
     if not can("essaim-coordinator", "--registry"):
         print("rows 13 to 17, drains and live placements are skipped: this coordinator follows no registry")
         return
-    live = one_after_another(replaced("stripe"), survivors_load)
-    yield "quick", FleetCase("2, 20", "other placements, then a node is gone for good", live, options=("--copies", "2", "--replace-after", "1"))
     yield "full", FleetCase(2, "SIGKILL for good, one copy, survivors load", survivors_load, options=("--copies", "1", "--replace-after", "1"))
     yield "full", Paced(20, "rolling restart by drain at 80 % load", drain_all)
     yield "full", FleetCase(20, "three placements, one after another, under load", replaced("stripe", "replicate", "group"))
     if etcd.missing():
         print(f"rows 13 to 17 are skipped: {etcd.missing()}")
         return
-    yield "quick", FleetCase("13, 14", "etcd gone for 3 s, two coordinators", etcd_gone(3), members=1, heads=2)
+    yield "full", FleetCase(14, "etcd gone for 3 s, two coordinators", etcd_gone(3), members=1, heads=2)
     yield "full", FleetCase(13, "two coordinators, one cut off from etcd", partitioned, members=1, heads=2)
     yield "full", FleetCase(14, "etcd gone for 60 s", etcd_gone(60), members=1)
     yield "full", FleetCase(14, "quorum lost for 20 s, three members", quorum_lost(20), members=3)

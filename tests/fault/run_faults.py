@@ -2,6 +2,7 @@
 """Faults while requests flow, each with its figures: tests/fault/README.md says how to run and read it."""
 import argparse
 import json
+import signal
 import sys
 import time
 
@@ -51,6 +52,7 @@ def main():
     if problem:
         print(f"fault tests are skipped: {problem}")
         return 77
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that swarms end with us
     lan.enter()
     from case import Case, line_of
     if args.quick:
