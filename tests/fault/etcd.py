@@ -104,6 +104,12 @@ class Etcd:
         found = self.call("kv/range", {"key": code(prefix), "range_end": code(end)})
         return {base64.b64decode(kv["key"]).decode(): kv.get("lease", "0") for kv in found.get("kvs", [])}
 
+    def announce(self, name, record):
+        """A node's record under a lease that outlives the test, as somebody puts it who keeps it alive."""
+        lease = self.call("lease/grant", {"TTL": 900})["ID"]
+        code = lambda text: base64.b64encode(text.encode()).decode()
+        self.call("kv/put", {"key": code(f"essaim/live/nodes/{name}"), "value": code(json.dumps(record)), "lease": lease})
+
     def compact(self):
         """Writes something, then forgets all history."""
         for turn in range(20):

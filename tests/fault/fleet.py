@@ -1,30 +1,54 @@
 """A swarm that follows a registry, a folder of the coordinator's or etcd: nodes are told what to hold."""
+import functools
 import json
 import os
 import subprocess
 import urllib.request
 
 from etcd import Etcd
-from swarm import MODEL, Process, Swarm, program, wait_until
+from swarm import MODEL, Process, Swarm, folder, program, wait_until
 
 START_S = 40
 
 
+def can(name, option):
+    """Whether a program of this build has an option."""
+    return option in subprocess.run([program(name), "--help"], capture_output=True, text=True, check=True).stdout
+
+
+@functools.cache
+def fingerprint():
+    """The model's, in hexadecimal, as a placement states it."""
+    with folder() as path:
+        machines = os.path.join(path, "machines.json")
+        with open(machines, "w", encoding="utf-8") as file:
+            json.dump({"machines": [{"name": "n1", "memory": 1 << 30, "bandwidth": 0, "rack": ""}]}, file)
+        done = subprocess.run([program("essaim"), "placement", "plan", "--model", MODEL, "--machines", machines, "--json"], capture_output=True, text=True,
+                              check=True)
+    return json.loads(done.stdout[done.stdout.index("{"):])["fingerprint"]
+
+
 class Fleet(Swarm):
-    """count nodes. members: of etcd, where nodes announce themselves; 0: the registry is a folder, and nodes are put in by hand."""
+    """count nodes. members: of etcd; 0: the registry is a folder. Nodes are put in by hand, unless they announce themselves."""
 
     def __init__(self, folder, count, members=0, heads=1, options=("--copies", "2")):
         os.mkdir(os.path.join(folder, "registry"))
         self.etcd = Etcd(os.path.join(folder, "registry"), members) if members else None
+        self.by_themselves = members > 0 and can("essaim-expert-node", "--etcd")
+        self.announced = set()
         self.registry = self.etcd.options() if self.etcd else ["--registry", os.path.join(folder, "registry")]
         super().__init__(folder, ["none"] * count, options=["--placement", "auto", *options], heads=heads)
-        for n in range(count):
-            self.put_in(n)
         for head in range(heads):
             if not wait_until(lambda at=head: self.all_up(at), START_S):
                 raise RuntimeError(f"the fleet does not come together: {self.cluster(head)}")
 
     def put_in(self, n):
+        if self.by_themselves or n in self.announced:
+            return
+        if self.etcd:
+            self.announced.add(n)
+            self.etcd.announce(f"n{n + 1}", {"name": f"n{n + 1}", "control": f"tcp://{self.hosts[n].address}:5700", "key": self.keys[n + 1], "labels": {},
+                                             "memory": 1 << 30, "bandwidth": 0, "fingerprint": fingerprint(), "state": "joining", "holder": f"{n + 1:016x}"})
         if self.etcd:
             return
         done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry)
@@ -32,10 +56,12 @@ class Fleet(Swarm):
             raise RuntimeError(f"node add: {done.stderr}")
 
     def start_node(self, n, keys=None, model=MODEL, more=()):
-        return super().start_node(n, keys, model, [*(self.registry if self.etcd else []), *more])
+        return super().start_node(n, keys, model, [*(self.registry if self.by_themselves else []), *more])
 
     def start_coordinator(self, head=0):
         host = self.heads[head]
+        for n in range(len(self.nodes)):
+            self.put_in(n)
         return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.registry, "--keys", self.key_file("coordinator"), "--threads", "1",
                               "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 

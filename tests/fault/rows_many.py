@@ -68,4 +68,5 @@ class Shared:
 
 
 def cases():
-    yield "quick", Shared(4)
+    yield "quick", Shared(3)
+    yield "full", Shared(10)

@@ -223,6 +223,7 @@ def main():
         return 77
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that swarms end with us
     lan.enter()
     from case import COPIES
     from run_faults import expected_answers

@@ -2,6 +2,7 @@
 import ctypes
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ import urllib.request
 import lan
 
 BUILD, SOURCE = os.environ["ESSAIM_BUILD"], os.environ["ESSAIM_SOURCE"]
+READY_S = 40
 MODEL = os.path.join(SOURCE, "models", "tiny-r1")
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 
@@ -29,7 +31,7 @@ class Process:
                                       pass_fds=[told])
         os.close(told)
         with os.fdopen(ready) as lines:
-            line = lines.readline()
+            line = lines.readline() if select.select([ready], [], [], READY_S)[0] else f"not ready within {READY_S} s"
         if not line.startswith("ready"):
             self.kill()
             raise RuntimeError(f"{words[0]}: {line or 'ended before it was ready'}")
