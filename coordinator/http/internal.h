@@ -115,6 +115,10 @@ void es_http_counts_init(es_http_counts *counts);
 void es_http_counts_add(es_http_counts *counts, const char *path, unsigned status, double seconds);
 void es_http_metrics_write(es_http *http, es_buffer *out);
 
+/* trace.c: the JSON of /cluster/trace with the spans from number after on, malloc'd; NULL when memory is
+ * short. */
+char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
+
 /* cluster.c: the JSON of /cluster, malloc'd; NULL when memory is short. */
 char *es_http_cluster_json(es_http *http);
 
