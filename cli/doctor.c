@@ -93,7 +93,12 @@ static es_status measure(doctor *d, es_err *err)
 {
     es_machine_memory memory;
     bool quick = d->values->quick;
-    es_status status = es_doctor_measure(d->kernels, d->pool, quick ? RUNS_QUICK : RUNS, &d->speeds, err);
+    static const es_format FORMATS[] = {ES_FORMAT_Q4_K, ES_FORMAT_FP8, ES_FORMAT_Q8_0, ES_FORMAT_Q6_K,
+                                        ES_FORMAT_BF16};
+    const es_format *formats = d->has_subject ? &d->subject.format : FORMATS;
+    size_t count = quick ? 0 : d->has_subject ? 1 : sizeof FORMATS / sizeof FORMATS[0];
+    es_status status =
+        es_doctor_measure(d->kernels, d->pool, quick ? RUNS_QUICK : RUNS, formats, count, &d->speeds, err);
     if (status == ES_OK) status = es_machine_memory_read(ES_MEMINFO_PATH, &memory, err);
     if (status != ES_OK) return status;
     d->measured = true;

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <sodium.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,7 +25,7 @@ enum {
     DISK_ALIGNMENT = 4096
 };
 
-static const double GB = 1e9, SPREAD_MAX = 0.25, LOADING_MAX_S = 300;
+static const double GB = 1e9, SPREAD_MAX = 0.25, LOADING_MAX_S = 300, SHARE_MIN = 0.5;
 static const uint64_t DISK_NS = 1000000000;
 
 static int by_value(const void *a, const void *b)
@@ -53,14 +54,16 @@ static double measure_encryption(void)
     return (double)bytes * 1e9 / (double)took_ns;
 }
 
-es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t runs,
-                            es_doctor_speeds *ret_speeds, es_err *err)
+es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t runs, const es_format *formats,
+                            size_t count, es_doctor_speeds *ret_speeds, es_err *err)
 {
     double reads[ES_DOCTOR_RUNS_MAX], integers[ES_DOCTOR_RUNS_MAX], floats[ES_DOCTOR_RUNS_MAX];
-    ES_ASSERT(runs >= 1 && runs <= ES_DOCTOR_RUNS_MAX);
+    double products[ES_FORMAT_COUNT];
+    ES_ASSERT(runs >= 1 && runs <= ES_DOCTOR_RUNS_MAX && count <= ES_FORMAT_COUNT);
+    if (!es_yardstick_read_often(kernels, pool, runs, reads) ||
+        !es_yardstick_products(kernels, pool, formats, count, products))
+        return es_err_set(err, ES_NO_MEMORY, "memory to measure its bandwidth");
     for (size_t i = 0; i < runs; i++) {
-        reads[i] = (double)es_yardstick_read(kernels, pool);
-        if (reads[i] <= 0) return es_err_set(err, ES_NO_MEMORY, "memory to measure its bandwidth");
         integers[i] = es_yardstick_integer_ops(kernels, pool);
         floats[i] = es_yardstick_float_ops(kernels, pool);
     }
@@ -68,9 +71,29 @@ es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t run
                                      .int_ops_per_s = median(integers, runs),
                                      .float_ops_per_s = median(floats, runs),
                                      .encrypt_bytes_per_s = measure_encryption()};
+    for (size_t i = 0; i < count; i++) ret_speeds->product_bytes_per_s[formats[i]] = products[i];
     ret_speeds->read_spread =
         (reads[runs - 1] - reads[0]) / ret_speeds->read_bytes_per_s; /* sorted by median */
     return ES_OK;
+}
+
+static void tell_products(const es_doctor_speeds *s, es_findings *findings)
+{
+    for (int format = 0; format < ES_FORMAT_COUNT; format++) {
+        double share = s->product_bytes_per_s[format] / s->read_bytes_per_s;
+        char id[64];
+        if (share <= 0) continue;
+        snprintf(id, sizeof id, "kernels.%s", es_format_describe((es_format)format)->name);
+        bool slow = share < SHARE_MIN;
+        es_finding *f = es_findings_add(findings, slow ? ES_FINDING_WARN : ES_FINDING_OK, id, share, "",
+                                        "%.1f GB/s of weights with one row, %.2f of what is read",
+                                        s->product_bytes_per_s[format] / GB, share);
+        if (!slow) continue;
+        es_finding_cost(f, "%.0f %% of the speed that this memory allows: arithmetic holds it back",
+                        100 * (1 - share));
+        es_finding_mend(f,
+                        "another format (essaim shard --format), or a processor with more or better vectors");
+    }
 }
 
 void es_doctor_tell_speeds(const es_doctor_speeds *s, const es_prospect *prospect, es_findings *findings)
@@ -90,6 +113,7 @@ void es_doctor_tell_speeds(const es_doctor_speeds *s, const es_prospect *prospec
         es_finding_cost(f, "%s: %.2f tokens/s predicted, one stream", name,
                         es_prospect_speed(prospect, &prospect->machine));
     }
+    tell_products(s, findings);
     es_findings_add(findings, ES_FINDING_OK, "cpu.int8", s->int_ops_per_s * 1e-9, "GOP/s", "%.0f GOP/s",
                     s->int_ops_per_s * 1e-9);
     es_findings_add(findings, ES_FINDING_OK, "cpu.float", s->float_ops_per_s * 1e-9, "GFLOP/s",

@@ -12,13 +12,14 @@
 typedef struct es_doctor_speeds {
     double read_bytes_per_s, read_spread; /* spread: of the runs, (best - worst) / median */
     double int_ops_per_s, float_ops_per_s;
-    double encrypt_bytes_per_s; /* one core, as links do it */
+    double encrypt_bytes_per_s;                  /* one core, as links do it */
+    double product_bytes_per_s[ES_FORMAT_COUNT]; /* of weights, one row; 0: not measured */
 } es_doctor_speeds;
 
-/* Medians of runs (1 to ES_DOCTOR_RUNS_MAX), about 0.15 s each. */
+/* Medians of runs (1 to ES_DOCTOR_RUNS_MAX), about 0.15 s each; products of formats [count], 0.1 s each. */
 enum { ES_DOCTOR_RUNS_MAX = 15 };
-es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t runs,
-                            es_doctor_speeds *ret_speeds, es_err *err);
+es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t runs, const es_format *formats,
+                            size_t count, es_doctor_speeds *ret_speeds, es_err *err);
 void es_doctor_tell_speeds(const es_doctor_speeds *speeds, const es_prospect *prospect,
                            es_findings *findings);
 

@@ -5,11 +5,21 @@
 #include "base/pool.h"
 #include "essaim/kernels.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Bytes a second that all threads of pool together read from memory, in about a tenth of a second; 0 when
  * memory is short. */
 uint64_t es_yardstick_read(const es_kernels *kernels, es_pool *pool);
+
+/* The same [count] times over. False when memory is short. */
+bool es_yardstick_read_often(const es_kernels *kernels, es_pool *pool, size_t count, double *ret_speeds);
+
+/* Bytes of weights a second that all threads of pool together multiply with one row, in about a tenth of a
+ * second for each of formats [count]: what the kernels reach of the above. False when memory is short. */
+bool es_yardstick_products(const es_kernels *kernels, es_pool *pool, const es_format *formats, size_t count,
+                           double *ret_speeds);
 
 /* Seconds in which all threads of pool together read bytes at from (64-byte aligned), whole pages of 4096
  * of them. */

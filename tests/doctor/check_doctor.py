@@ -31,6 +31,7 @@ def start(words, said, stream):
 
 def main():
     os.chdir(sys.argv[1])
+    os.mkdir("empty")
     for name in ("head", "node"):
         essaim("keygen", f"{name}.key")
     pathlib.Path("allow").write_text(pathlib.Path("head.key.pub").read_text(encoding="utf-8"), encoding="utf-8")
@@ -61,7 +62,7 @@ def main():
         assert plan["fits"] and len(plan["machines"]) == 2, plan
 
         # Nobody there, and one who does not know us: both are bad, each by its name.
-        wrong = json.loads(essaim("doctor", "--quick", "--json", "--peer", "127.0.0.1:1", "--peer", f"{at},{key}", "--keys", "node.key", code=3))
+        wrong = json.loads(essaim("doctor", "--quick", "--json", "--root", "empty", "--peer", "127.0.0.1:1", "--peer", f"{at},{key}", "--keys", "node.key", code=3))
         states = {f["id"]: f["value"] for f in wrong["findings"] if f["state"] == "bad"}
         assert sorted(states) == sorted(["link.127.0.0.1:1.reach", f"link.{at}.reach"]) and "--allow" in states[f"link.{at}.reach"], states
         essaim("doctor", "--serve", "--keys", "node.key", code=2)
