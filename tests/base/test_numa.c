@@ -63,9 +63,9 @@ static void a_machine_is_read_and_stayed_on(void **state)
     cpu_set_t before, after;
     assert_non_null(mkdtemp(path));
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
-    int last = CPU_SETSIZE - 1;
+    size_t last = CPU_SETSIZE - 1;
     while (!CPU_ISSET(last, &before)) last--;
-    snprintf(mine, sizeof mine, "%d,2000-2003\n", last);
+    snprintf(mine, sizeof mine, "%zu,2000-2003\n", last);
     make_node(path, 10, mine);
     make_node(path, 0, mine);
     make_node(path, 2, "\n");     /* memory alone */

@@ -23,7 +23,7 @@ ROOMS = {
     "coordinator/constrain": CORE | {"text"},
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
-    "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
+    "coordinator/sched": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
     "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
     "expert-node/units": CORE | {"weights", "net"},
