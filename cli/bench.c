@@ -9,17 +9,15 @@
 #include "cli/bench_weights.h"
 #include "cli/commands.h"
 #include "essaim/experts.h"
+#include "yardstick/yardstick.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     PASSES_MAX = 4096,
     PASSES_MIN = 12,
-    PEAK_ROUNDS = 200000, /* about a tenth of a millisecond */
-    PEAK_ITEMS = 16,      /* of them for each thread */
-    PEAK_EVERY = 8,       /* passes */
+    PEAK_EVERY = 8, /* passes */
     FORMAT_NAME_BYTES = 64
 };
 
@@ -51,9 +49,6 @@ typedef struct bench {
     float *weight;
     int64_t *sum;
     uint64_t seed;
-    /* The job being run. */
-    const uint8_t *read_from;
-    atomic_uint_fast64_t result;
 } bench;
 
 static uint64_t next(bench *b)
@@ -94,40 +89,6 @@ static es_status draw_rows(bench *b, es_err *err)
     return ES_OK;
 }
 
-static void read_item(void *job, size_t item, size_t thread)
-{
-    (void)thread;
-    bench *b = job;
-    size_t first = item * ES_BENCH_READ_ITEM,
-           bytes = es_size_min(ES_BENCH_READ_ITEM, b->weights.expert_bytes - first) / 4096 * 4096;
-    atomic_fetch_add(&b->result, b->best->read_bytes(b->read_from + first, bytes));
-}
-
-static void integer_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->integer_ops(PEAK_ROUNDS));
-}
-
-static void float_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->float_ops(PEAK_ROUNDS));
-}
-
-/* Multiplications and additions a second, on all threads. */
-static double peak(bench *b, es_pool_fn *fn)
-{
-    atomic_store(&b->result, 0);
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, PEAK_ITEMS * es_pool_threads(b->pool), fn, b);
-    return (double)atomic_load(&b->result) / ((double)(es_clock_now_ns() - start) * 1e-9);
-}
-
 static es_status run_pass(bench *b, const es_ffn *ffns, size_t pass, double *ret_seconds, es_err *err)
 {
     const bench_values *v = b->values;
@@ -143,10 +104,8 @@ static es_status run_pass(bench *b, const es_ffn *ffns, size_t pass, double *ret
 
 static double read_expert(bench *b, size_t expert)
 {
-    b->read_from = b->weights.memory + expert * b->weights.expert_bytes;
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, es_size_ceil_div(b->weights.expert_bytes, ES_BENCH_READ_ITEM), read_item, b);
-    return (double)(es_clock_now_ns() - start) * 1e-9;
+    size_t bytes = b->weights.expert_bytes;
+    return es_yardstick_read_s(b->best, b->pool, b->weights.memory + expert * bytes, bytes);
 }
 
 static int by_value(const void *a, const void *b)
@@ -193,8 +152,8 @@ static es_status measure(bench *b, figures *ret_figures, es_err *err)
         status = run_both(b, n, t, err);
         t->read[n] = read_expert(b, (2 * n + 2) % w->count);
         if (n % PEAK_EVERY == 0) {
-            t->integer[peaks] = peak(b, integer_item);
-            t->real[peaks++] = peak(b, float_item);
+            t->integer[peaks] = es_yardstick_integer_ops(b->best, b->pool);
+            t->real[peaks++] = es_yardstick_float_ops(b->best, b->pool);
         }
         n++;
     }

@@ -109,13 +109,10 @@ static es_status draw_matrix(drawing *draw, size_t rows, size_t cols, uint8_t **
     return ES_OK;
 }
 
-/* Anonymous memory for count experts of expert_bytes, and room behind them for reads of whole items. */
+/* Anonymous memory for count experts of expert_bytes. */
 static es_status take_memory(es_bench_weights *w, es_err *err)
 {
-    size_t bytes;
-    if (!es_size_mul(w->expert_bytes, w->count, &bytes) || bytes > SIZE_MAX - ES_BENCH_READ_ITEM)
-        return no_memory(err);
-    w->memory_bytes = bytes + ES_BENCH_READ_ITEM;
+    if (!es_size_mul(w->expert_bytes, w->count, &w->memory_bytes)) return no_memory(err);
     w->memory = es_pages_take(w->memory_bytes);
     return w->memory == NULL ? no_memory(err) : ES_OK;
 }

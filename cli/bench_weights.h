@@ -6,8 +6,6 @@
 #include "essaim/model.h"
 #include "essaim/status.h"
 
-enum { ES_BENCH_READ_ITEM = 1 << 20 /* bytes that a thread reads at a time */ };
-
 typedef struct es_bench_shard es_bench_shard;
 
 /* Experts of one shape. Tables live in the arena that was given. */
@@ -16,7 +14,7 @@ typedef struct es_bench_weights {
     const es_ffn *ffns;   /* [count]: drawn, or mapped */
     const es_ffn *copies; /* [count]: of mapped ones, the same in anonymous memory; else NULL */
     uint8_t *memory; /* anonymous, on huge pages where the system has them: expert e at e * expert_bytes */
-    size_t memory_bytes;   /* ES_BENCH_READ_ITEM more than the experts */
+    size_t memory_bytes;
     size_t expert_bytes;   /* of panels; a shard's largest expert */
     es_bench_shard *shard; /* NULL: drawn */
     size_t layer;          /* of the shard: whose experts these are */

@@ -95,8 +95,15 @@ static es_status refill(es_swarm *swarm, es_err *err)
 
 es_status es_swarm_refill(es_swarm *swarm, es_err *err)
 {
+    es_err missing = {.status = ES_OK};
     swarm->changes++;
-    return refill(swarm, err);
+    es_status status = refill(swarm, err);
+    if (status != ES_OK) return status;
+    es_holders_complete(swarm->holders, &missing);
+    pthread_mutex_lock(&swarm->mailbox.lock);
+    swarm->mailbox.missing = missing;
+    pthread_mutex_unlock(&swarm->mailbox.lock);
+    return ES_OK;
 }
 
 static es_status take_units(es_swarm *swarm, es_node *node, const es_hello_reply *hello, es_err *err)
@@ -130,6 +137,7 @@ static es_status take_hello(es_swarm *swarm, es_node *node, const es_hello_reply
     node->data_at = node->control_at;
     node->data_at.port = (uint16_t)hello->data_port;
     node->requests_told = 0;
+    node->traced = es_trace_node(swarm->options.trace, node->name, node->where);
     node->wants_hello = node->stale = false;
     swarm->changes++;
     return ES_OK;

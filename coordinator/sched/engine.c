@@ -68,6 +68,7 @@ static void publish_heat(es_engine *e)
     if (now - e->heat_read_ns < HEAT_NS) return;
     e->heat_read_ns = now;
     es_forward_read_heat(e->options.forward, now, e->heat);
+    if (e->options.heat != NULL) e->options.heat(e->options.heat_context, e->heat);
 }
 
 /* Who finds no request open any more finds them all counted. */
@@ -219,6 +220,11 @@ void es_engine_destroy(es_engine **engine)
     free(e->heat);
     free(e);
     *engine = NULL;
+}
+
+es_trace *es_engine_trace(const es_engine *engine)
+{
+    return engine->options.trace;
 }
 
 size_t es_engine_context(const es_engine *engine)
