@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define ES_MEMINFO_PATH "/proc/meminfo"
+#define ES_NUMA_PATH "/sys/devices/system/node"
 
 typedef struct es_machine_memory {
     uint64_t total_bytes;

@@ -1,8 +1,6 @@
 /* NUMA nodes, from /sys, and staying on one. */
 #include "base/numa.h"
 
-#include "base/machine.h"
-
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>

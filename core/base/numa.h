@@ -3,11 +3,9 @@
 #ifndef ES_BASE_NUMA_H
 #define ES_BASE_NUMA_H
 
-#include "essaim/status.h"
+#include "base/machine.h"
 
 #include <stddef.h>
-
-#define ES_NUMA_PATH "/sys/devices/system/node"
 
 enum { ES_NUMA_NODES_MAX = 256, ES_NUMA_PROCESSORS_MAX = 4096 };
 
