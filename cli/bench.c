@@ -34,7 +34,8 @@ typedef struct figures {
     size_t bytes, passes;
     double pass_seconds, read_seconds; /* of bytes */
     double copy_seconds;               /* --shard: a pass on the copies */
-    double integer_ops, float_ops;     /* a second */
+    double best_seconds; /* the quickest pass: what a machine that others use shows of an idle one */
+    double integer_ops, float_ops; /* a second */
 } figures;
 
 typedef struct bench {
@@ -158,10 +159,14 @@ static es_status measure(bench *b, figures *ret_figures, es_err *err)
         n++;
     }
     if (status != ES_OK) return status;
-    *ret_figures = (figures){w->expert_bytes,       n,
-                             median(t->pass, n),    median(t->read, n),
-                             median(t->copy, n),    median(t->integer, peaks),
-                             median(t->real, peaks)};
+    *ret_figures = (figures){.bytes = w->expert_bytes,
+                             .passes = n,
+                             .pass_seconds = median(t->pass, n),
+                             .read_seconds = median(t->read, n),
+                             .copy_seconds = median(t->copy, n),
+                             .integer_ops = median(t->integer, peaks),
+                             .float_ops = median(t->real, peaks)};
+    ret_figures->best_seconds = t->pass[0]; /* the median has put them in order */
     return ES_OK;
 }
 
@@ -212,20 +217,21 @@ static void print_figures(const bench *b, const figures *f)
     const char *format =
         v->json ? "{\"bench\": \"expert\", \"format\": \"%s\", \"isa\": \"%s\", \"hidden\": %zu, "
                   "\"intermediate\": %zu, \"experts\": %zu, \"rows\": %zu, \"threads\": %zu, "
-                  "\"passes\": %zu, \"bytes_per_pass\": %zu, \"ms_per_pass\": %.4f, \"gb_per_s\": %.3f, "
+                  "\"passes\": %zu, \"bytes_per_pass\": %zu, \"ms_per_pass\": %.4f, \"best_ms_per_pass\": "
+                  "%.4f, \"gb_per_s\": %.3f, "
                   "\"gflop_per_s\": %.2f, \"rows_per_s\": %.2f, \"read_gb_per_s\": %.3f, "
                   "\"integer_peak_gop_per_s\": %.1f, \"float_peak_gflop_per_s\": %.1f, "
                   "\"share_of_bandwidth\": %.3f, \"share_of_peak\": %.3f"
                 : "format              %s, %s\nexpert              %zu x %zu, %zu of them\n"
                   "rows                %zu, %zu threads, %zu passes\nbytes a pass        %zu\n"
-                  "time a pass         %.4f ms\nweights             %.3f GB/s\n"
+                  "time a pass         %.4f ms, the quickest %.4f ms\nweights             %.3f GB/s\n"
                   "arithmetic          %.2f GFLOP/s\nrows                %.2f a second\n"
                   "machine reads       %.3f GB/s\ninteger peak        %.1f GOP/s\n"
                   "float peak          %.1f GFLOP/s\nshare of bandwidth  %.3f\nshare of peak       %.3f\n";
     printf(format, formats, b->kernels->name, w->hidden, w->intermediate, w->count, v->rows,
-           es_pool_threads(b->pool), f->passes, f->bytes, f->pass_seconds * 1e3, rate * 1e-9, ops * 1e-9,
-           (double)v->rows / f->pass_seconds, read * 1e-9, f->integer_ops * 1e-9, f->float_ops * 1e-9,
-           rate / read, share_of_peak);
+           es_pool_threads(b->pool), f->passes, f->bytes, f->pass_seconds * 1e3, f->best_seconds * 1e3,
+           rate * 1e-9, ops * 1e-9, (double)v->rows / f->pass_seconds, read * 1e-9, f->integer_ops * 1e-9,
+           f->float_ops * 1e-9, rate / read, share_of_peak);
     if (w->copies != NULL) print_shard(b, f);
     if (v->json) printf("}\n");
 }

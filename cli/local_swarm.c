@@ -2,6 +2,7 @@
 #include "cli/local_swarm.h"
 
 #include "base/clock.h"
+#include "base/numa.h"
 #include "base/process.h"
 #include "base/signals.h"
 #include "weights/shard_folder.h"
@@ -17,6 +18,8 @@ enum { PATH_MAX_BYTES = 4096, ARG_MAX_BYTES = 32, STOP_GRACE_MS = 2000 };
 static const uint64_t READY_DEADLINE_NS = 600u * 1000000000ull;
 
 struct cli_swarm {
+    unsigned numa[ES_NUMA_NODES_MAX]; /* the machine's, which nodes take in turns */
+    size_t numa_count;
     es_process_group nodes;
     char endpoint[CLI_SWARM_MAX][ES_PROCESS_LINE_MAX];
 };
@@ -24,13 +27,15 @@ struct cli_swarm {
 static es_status start_node(cli_swarm *swarm, const char *program, const char *model_dir, size_t node,
                             size_t count, const char *isa, es_err *err)
 {
-    char part[ARG_MAX_BYTES], name[ARG_MAX_BYTES], file[ES_FIELD_NAME_BYTES], shard[PATH_MAX_BYTES];
+    char part[ARG_MAX_BYTES], name[ARG_MAX_BYTES], numa[ARG_MAX_BYTES], file[ES_FIELD_NAME_BYTES],
+        shard[PATH_MAX_BYTES];
     snprintf(part, sizeof part, "%zu/%zu", node + 1, count);
     snprintf(name, sizeof name, "n%zu", node + 1);
     es_shard_file_name(ES_SHARD_EXPERTS, node, count, file);
     es_status status = es_file_join(shard, sizeof shard, model_dir, file, err);
     if (status != ES_OK) return status;
     bool cut = access(shard, F_OK) == 0; /* for as many nodes; else each takes its part of the whole */
+    snprintf(numa, sizeof numa, "%u", swarm->numa_count > 0 ? swarm->numa[node % swarm->numa_count] : 0);
     /* One thread each: the nodes of one machine share its cores with the coordinator. */
     const char *argv[] = {program,
                           cut ? "--shard" : "--model",
@@ -45,9 +50,14 @@ static es_status start_node(cli_swarm *swarm, const char *program, const char *m
                           "warning",
                           "--isa",
                           isa != NULL ? isa : "auto",
-                          cut ? NULL : "--part",
-                          part,
+                          NULL,
+                          NULL,
+                          NULL,
+                          NULL,
                           NULL};
+    size_t at = sizeof argv / sizeof argv[0] - 5;
+    if (!cut) argv[at++] = "--part", argv[at++] = part;
+    if (swarm->numa_count > 1) argv[at++] = "--numa", argv[at++] = numa;
     es_process *process = NULL;
     status = es_process_start(&(es_process_options){.argv = argv, .ready = true}, &process, err);
     if (status != ES_OK) return status;
@@ -95,6 +105,7 @@ es_status cli_swarm_start(const char *model_dir, size_t count, const char *isa, 
     if (status != ES_OK) return status;
     cli_swarm *swarm = calloc(1, sizeof *swarm);
     if (swarm == NULL) return es_err_set(err, ES_NO_MEMORY, "local swarm");
+    swarm->numa_count = es_numa_list(ES_NUMA_PATH, swarm->numa);
     for (size_t i = 0; i < count && status == ES_OK; i++)
         status = start_node(swarm, program, model_dir, i, count, isa, err);
     if (status == ES_OK) status = wait_for_nodes(swarm, err);

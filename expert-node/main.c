@@ -2,6 +2,7 @@
 #include "announce.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "base/numa.h"
 #include "base/pool.h"
 #include "base/process.h"
 #include "base/program.h"
@@ -30,9 +31,9 @@ typedef struct values {
     const char *listen, *part, *name, *memory, *isa, *keys, *allow;
     es_option_list shards;
     es_announce_options announce;
-    size_t data_port, threads, ready_fd;
+    size_t data_port, threads, ready_fd, numa;
     int rows;
-    bool part_given, lock_memory, huge_pages, die_with_parent;
+    bool numa_given, part_given, lock_memory, huge_pages, die_with_parent;
     es_log_options log;
 } values;
 
@@ -70,6 +71,15 @@ static const es_option OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(values, huge_pages),
      .help = "copy shards to memory of huge pages instead of mapping them"},
+    {.name = "--numa",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(values, numa),
+     .max = 1 << 20,
+     .given_at = offsetof(values, numa_given),
+     .fallback = "all of the machine",
+     .help =
+         "stay on this NUMA node: threads on its processors, weights in its memory; one program for each"},
     {.name = "--listen",
      .kind = ES_OPTION_TEXT,
      .argument = "HOST:PORT",
@@ -392,6 +402,7 @@ static es_status run(const void *given, es_err *err)
     name_node(v, &n);
     es_status status = v->die_with_parent ? tie_to_parent(err) : ES_OK;
     if (status == ES_OK) status = es_kernels_select(v->isa, &n.kernels, err);
+    if (status == ES_OK && v->numa_given) status = es_numa_stay_on(ES_NUMA_PATH, (unsigned)v->numa, err);
     if (status == ES_OK) status = open_store(v, &n, err);
     if (status == ES_OK) status = open_sockets(v, &n, err);
     if (status == ES_OK) status = es_signals_start(err);
