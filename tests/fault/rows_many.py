@@ -5,7 +5,7 @@ import time
 from load import Load
 from swarm import Swarm, folder
 
-HEADS, WITHIN, PARTS = 3, 0.10, ["1/2", "2/2"]
+HEADS, PARTS = 3, ["1/2", "2/2"]
 
 
 def node_seconds(swarm, head):
@@ -23,8 +23,8 @@ class Shared:
 
     row, name = 0, "three coordinators, equal clients, one killed"
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, seconds, within):
+        self.seconds, self.within = seconds, within
         self.problems = []
 
     def check(self, holds, problem):
@@ -58,7 +58,7 @@ class Shared:
             self.check(not load.wrong, f"wrong answers: {load.wrong[:1]}")
         for figure in figures:
             self.check(figure["lost"] == 0, f"the death of one coordinator costs another {figure['lost']} requests: {figure['first_error']}")
-        self.check(all(abs(share - 1) <= WITHIN for share in computed), f"shares of the nodes' time: {computed}")
+        self.check(all(abs(share - 1) <= self.within for share in computed), f"shares of the nodes' time: {computed}")
         self.check(all(node.popen.poll() is None for node in swarm.nodes), "a node ended")
         told = {"shares of the nodes' time, of a third each": computed, "shares of tokens, of a third each": tokens,
                 "answers compared": [len(load.done) for load in loads],
@@ -68,5 +68,5 @@ class Shared:
 
 
 def cases():
-    yield "quick", Shared(3)
-    yield "full", Shared(10)
+    yield "quick", Shared(3, 0.2)  # so short a time is uneven by itself where others use the machine
+    yield "full", Shared(10, 0.1)
