@@ -91,6 +91,7 @@ typedef enum es_part_state {
  * their parent. Of a parent that may still be answered and its children only one side is ever added. */
 typedef struct es_part {
     es_work work;
+    size_t grown; /* pairs that work has more than when it was made: it was cut anew */
     es_part_state state;
     uint32_t parent, first_child, child_count, depth;
     es_node *node;     /* that was asked; NULL: none, or gone */
@@ -106,7 +107,8 @@ typedef struct es_mailbox {
     pthread_mutex_t lock;
     es_node **nodes; /* NULL: nothing there */
     size_t count;
-    uint64_t epoch;
+    uint64_t epoch, number;
+    es_err missing; /* the other way: which expert nobody holds; status ES_OK: none */
     atomic_bool full;
 } es_mailbox;
 
@@ -119,6 +121,9 @@ struct es_swarm {
     size_t node_count;
     uint64_t epoch; /* of the placement, as far as we know */
     es_mailbox mailbox;
+    uint64_t taken;                   /* the list's number */
+    _Atomic uint64_t lists, followed; /* left so far; taken over and greeted */
+    uint64_t asked_ns;                /* when all were asked what they hold, for work that nobody takes */
     atomic_bool interrupted;
     es_holders *holders;
     es_plan *plan;
@@ -137,6 +142,7 @@ struct es_swarm {
     uint64_t requests_version;               /* counts changes of it */
     es_log_limit told;                       /* lines about nodes */
     unsigned changes;                        /* counts what may let a part be given out that could not be */
+    unsigned retimed;                        /* the changes when deadlines were looked at last */
     double hedges;                           /* that may be sent: a few for a hundred requests */
 
     /* The call under way. */
@@ -199,6 +205,9 @@ es_channel_limits es_swarm_data_limits(const es_swarm *swarm);
 es_part *es_part_add(es_swarm *swarm, uint32_t parent, const es_work *work);
 uint32_t es_part_index(const es_swarm *swarm, const es_part *part);
 
+/* Its experts are held in other slices now: work is the same in more pairs. */
+void es_part_recut(es_swarm *swarm, es_part *part, const es_work *work);
+
 /* A reply came, checked: takes message and adds it to the sums as soon as nothing else may be added in its
  * place. */
 void es_part_answer(es_swarm *swarm, es_part *part, es_message *message, size_t width);
@@ -220,6 +229,10 @@ void es_parts_forget(es_swarm *swarm);
 /* Gives out part, which is open, or asked of a node that is slow. False: nobody can take all of it now (and
  * an open part's rest stays open). */
 bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns);
+
+/* A part that was asked when nobody else held its work: if somebody does now, its node has as much time from
+ * now as it would have had then. */
+void es_part_retime(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns);
 
 /* Sends request and rows to node; ES_UNAVAILABLE or ES_TIMEOUT: it takes none. */
 es_status es_send_request(es_swarm *swarm, es_node *node, const es_wire_request *request, const es_rows *rows,

@@ -117,22 +117,30 @@ static reach reach_of(const es_swarm *swarm, const es_work *work, const es_node 
     return held == 0 ? REACH_NONE : held < work->pairs ? REACH_SOME : REACH_ALL;
 }
 
-/* What the node has time for, by what it took before. Without a copy elsewhere there is only the longest. */
-static void set_times(es_swarm *swarm, es_part *part, es_ticket *ticket)
+/* What the node has time for from now on, by what it took before. Without a copy elsewhere there is only the
+ * longest. */
+static void set_times(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns)
 {
     uint64_t longest_ns = swarm->options.deadline_ms * UINT64_C(1000000);
     uint64_t p95_ns = es_history_p95_ns(&part->node->history, part->work.cost);
-    ticket->deadline_ns = ticket->eject_ns = ticket->sent_ns + longest_ns;
+    uint64_t end_ns = ticket->sent_ns + longest_ns;
+    ticket->deadline_ns = ticket->eject_ns = end_ns;
     if (reach_of(swarm, &part->work, part->node) == REACH_ALL) {
         uint64_t time_ns =
             p95_ns > 0 ? es_size_max(DEADLINE_TIMES_P95 * p95_ns, DEADLINE_MIN_NS) : DEADLINE_UNKNOWN_NS;
         uint64_t hedge_ns = p95_ns > 0 ? es_size_max(p95_ns, HEDGE_MIN_NS) : HEDGE_UNKNOWN_NS;
-        ticket->deadline_ns = ticket->sent_ns + es_size_min(time_ns, longest_ns);
-        ticket->eject_ns = ticket->sent_ns + es_size_min(EJECT_TIMES_DEADLINE * time_ns, longest_ns);
-        part->hedge_ns = ticket->sent_ns + hedge_ns;
+        ticket->deadline_ns = es_size_min(now_ns + time_ns, end_ns);
+        ticket->eject_ns = es_size_min(now_ns + EJECT_TIMES_DEADLINE * time_ns, end_ns);
+        part->hedge_ns = now_ns + hedge_ns;
     }
     uint64_t due_ns = es_size_min(part->hedge_ns, ticket->deadline_ns);
     swarm->due_ns = es_size_min(swarm->due_ns, due_ns);
+}
+
+void es_part_retime(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns)
+{
+    seat_nodes(swarm, part);
+    set_times(swarm, part, ticket, now_ns);
 }
 
 /* Sends an open part to node. When that takes it, the part is asked. */
@@ -173,7 +181,7 @@ static void ask(es_swarm *swarm, es_part *part, es_node *node)
     part->node = node;
     part->state = ES_PART_ASKED;
     swarm->open--;
-    set_times(swarm, part, ticket);
+    set_times(swarm, part, ticket, now_ns);
     swarm->hedges += swarm->hedges < HEDGES_MAX ? HEDGES_A_REQUEST : 0;
 }
 
@@ -201,6 +209,21 @@ static bool add_children(es_swarm *swarm, es_part *part)
     return true;
 }
 
+/* Cuts an open part's work anew where experts are held in other slices than when the call began. False: the
+ * call failed. */
+static bool recut(es_swarm *swarm, es_part *part)
+{
+    es_work work;
+    es_err err;
+    if (es_plan_recut(swarm->plan, swarm->holders, swarm->layer, &part->work, &work, &err) != ES_OK) {
+        es_err_prefix(&err, "layer %zu", swarm->layer);
+        swarm->failed = err;
+        return false;
+    }
+    if (work.pairs != part->work.pairs) es_part_recut(swarm, part, &work);
+    return true;
+}
+
 bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns)
 {
     (void)now_ns;
@@ -210,6 +233,10 @@ bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns)
     }
     seat_nodes(swarm, part);
     reach held = reach_of(swarm, &part->work, NULL);
+    if (held != REACH_ALL && part->state == ES_PART_OPEN) {
+        if (!recut(swarm, part)) return false;
+        held = reach_of(swarm, &part->work, NULL);
+    }
     if (held == REACH_NONE || (part->state == ES_PART_ASKED && held != REACH_ALL)) return false;
     es_err err;
     es_status status = es_plan_assign(swarm->plan, swarm->holders, swarm->layer, &part->work, swarm->seats,

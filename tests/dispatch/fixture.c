@@ -21,6 +21,18 @@ enum { ARGS_MAX = 32, GRACE_MS = 20000 };
         if ((call) != ES_OK) fail_msg("%s", must_err.text);                                                  \
     } while (0)
 
+static const char *model;
+
+void use_model(const char *path)
+{
+    model = path;
+}
+
+static const char *model_path(void)
+{
+    return model != NULL ? model : tiny_r1();
+}
+
 const char *tiny_r1(void)
 {
     return ESSAIM_SOURCE_DIR "/models/tiny-r1";
@@ -45,8 +57,8 @@ static void start_node(nodes *n, size_t at, const char *listen, const char *part
     size_t args = 0;
     char name[16];
     snprintf(name, sizeof name, "n%zu", at + 1);
-    const char *argv[ARGS_MAX] = {node_program(), "--model", tiny_r1(), "--part",    part, "--listen",
-                                  listen,         "--name",  name,      "--threads", "1",  "--log-level",
+    const char *argv[ARGS_MAX] = {node_program(), "--model", model_path(), "--part",    part, "--listen",
+                                  listen,         "--name",  name,         "--threads", "1",  "--log-level",
                                   "error",        NULL};
     while (argv[args] != NULL) args++;
     for (; more != NULL && *more != NULL; more++) argv[args++] = *more;
@@ -97,7 +109,7 @@ void nodes_stop(nodes *n)
 void reference_open(reference *r)
 {
     es_model_parts parts = {.all_experts = true};
-    MUST(es_model_open(tiny_r1(), &parts, NULL, NULL, &r->model, &must_err));
+    MUST(es_model_open(model_path(), &parts, NULL, NULL, &r->model, &must_err));
     MUST(es_kernels_select(NULL, &r->kernels, &must_err));
     MUST(es_pool_create(1, &r->pool, &must_err));
 }
@@ -137,7 +149,9 @@ void batch_fill(batch *b, const reference *r, es_row_format format, size_t rows,
         else
             assert_true(
                 r->kernels->quantise(x, cols, (int8_t *)at, (float *)(void *)(at + (cols + 3) / 4 * 4)));
-        size_t own = row % 3 == 2 ? 1 : BATCH_PAIRS;
+        size_t most =
+            r->model->shape.experts_per_token < BATCH_PAIRS ? r->model->shape.experts_per_token : BATCH_PAIRS;
+        size_t own = row % 3 == 2 ? 1 : most;
         for (size_t p = 0; p < own; p++, pairs++) {
             b->expert[pairs] = draw(&seed) % (unsigned)r->model->shape.experts;
             b->weight[pairs] = draw_float(&seed);

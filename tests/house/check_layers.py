@@ -26,10 +26,11 @@ ROOMS = {
     "coordinator/trace": CORE,
     "coordinator/model": CORE | {"trace", "weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"trace", "weights", "kernels", "experts", "net", "cluster", "messages"},
+    "coordinator/members": CORE | {"weights", "net", "cluster", "messages", "dispatch"},
     "coordinator/sched": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
-    "coordinator/http": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
-    "expert-node/units": CORE | {"weights", "net"},
+    "coordinator/http": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members"},
+    "expert-node/units": CORE | {"weights", "net", "cluster"},
     "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
 }
 # Programs stand on top: they may include any room.

@@ -1,23 +1,28 @@
 /* What a placement has to know of a model. */
-#ifndef ES_CLI_PLACEMENT_MODEL_H
-#define ES_CLI_PLACEMENT_MODEL_H
+#ifndef ES_CLUSTER_PLACEMENT_MODEL_H
+#define ES_CLUSTER_PLACEMENT_MODEL_H
 
 #include "base/arena.h"
 #include "cluster/document.h"
 
 /* Lists live in the arena. */
-typedef struct cli_placement_model {
+typedef struct es_placement_model {
     es_shape shape;
     uint8_t fingerprint[ES_FINGERPRINT_BYTES];
     size_t layer_count;
     uint32_t *layers;       /* [layer_count] with routed experts */
     uint64_t *expert_bytes; /* [layer_count] of the largest */
     uint8_t *sums; /* [layer_count][experts][ES_SUM_BYTES], or NULL: the model is not cut into shards */
-} cli_placement_model;
+} es_placement_model;
 
 /* Of shards: sizes and checksums from their manifests. Of other models: the mean of all experts' sizes, and
  * no checksums. Weights are not read. */
-es_status cli_placement_model_read(const char *path, es_arena *arena, cli_placement_model *ret_model,
+es_status es_placement_model_read(const char *path, es_arena *arena, es_placement_model *ret_model,
+                                  es_err *err);
+
+/* Bytes of the largest slice of an expert cut in `slices`, by layer: ret_cell_bytes [layer_count]. Chunks do
+ * not always divide. ES_INVALID when an expert has fewer chunks. */
+es_status es_placement_model_cells(const es_placement_model *model, size_t slices, uint64_t *ret_cell_bytes,
                                    es_err *err);
 
 #endif
