@@ -84,8 +84,9 @@ static void tell_products(const es_doctor_speeds *s, es_findings *findings)
         char id[64];
         if (share <= 0) continue;
         snprintf(id, sizeof id, "kernels.%s", es_format_describe((es_format)format)->name);
-        bool slow = share < SHARE_MIN;
-        es_finding *f = es_findings_add(findings, slow ? ES_FINDING_WARN : ES_FINDING_OK, id, share, "",
+        bool noisy = s->read_spread > SPREAD_MAX, slow = share < SHARE_MIN && !noisy;
+        es_finding_state state = noisy ? ES_FINDING_UNKNOWN : slow ? ES_FINDING_WARN : ES_FINDING_OK;
+        es_finding *f = es_findings_add(findings, state, id, share, "",
                                         "%.1f GB/s of weights with one row, %.2f of what is read",
                                         s->product_bytes_per_s[format] / GB, share);
         if (!slow) continue;
