@@ -244,9 +244,62 @@ def check_by_hand(folder):
     assert head.stop() == 0
 
 
+class Etcd:
+    def __init__(self, folder):
+        self.words = [shutil.which("etcd"), "--data-dir", str(folder / "etcd"), "--log-level", "error"]
+        client, peer = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{client}"
+        for name, port in (("client", client), ("peer", peer)):
+            self.words += [f"--listen-{name}-urls", f"http://127.0.0.1:{port}"]
+        self.words += ["--advertise-client-urls", self.url, "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+                       "--initial-cluster", f"default=http://127.0.0.1:{peer}"]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        RUNNING.append(self.process)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def check_etcd(folder):
+    """Nodes register by themselves, two coordinators follow one placement, and while etcd is away work goes on."""
+    if shutil.which("etcd") is None:
+        print("this machine has no etcd", file=sys.stderr)
+        sys.exit(77)
+    etcd = Etcd(folder)
+    nodes = {name: Node(name, "127.0.0.1:0", "--etcd", etcd.url) for name in ("n1", "n2", "n3")}
+    wait_for("three have registered", lambda: "3 nodes" in subprocess.run(
+        [BUILD / "essaim", "node", "list", "--etcd", etcd.url], capture_output=True, text=True).stdout)
+    heads = [Head("--etcd", etcd.url, "--placement", "auto", "--copies", "2", "--replace-after", "30") for _ in range(2)]
+    for head in heads:
+        wait_for("ready", lambda: head.ask("/health")[0] == 200)
+        wait_for("three hold it", lambda: head.settled(nodes))
+    assert len({head.membership()["wanted_epoch"] for head in heads}) == 1
+    load = Load(heads)
+    etcd.kill()
+    wait_for("frozen", lambda: all(head.membership()["frozen"] for head in heads))
+    before = load.count
+    wait_for("work goes on", lambda: load.count > before + 20)
+    etcd.start()
+    wait_for("etcd is back", lambda: not any(head.membership()["frozen"] for head in heads))
+    said = essaim("drain", "n2", "--url", heads[0].url)
+    assert "n2 is drained" in said, said
+    assert nodes["n2"].stop() == 0
+    wait_for("the other coordinator follows", lambda: heads[1].settled(["n1", "n3"]))
+    nodes["n2"] = Node("n2", "127.0.0.1:0", "--etcd", etcd.url)
+    for head in heads:
+        wait_for("it is a member as before", lambda: head.settled(nodes))
+    load.stop()
+    for program in [*heads, *nodes.values()]:
+        assert program.stop() == 0
+    etcd.kill()
+
+
 def main():
-    checks = [check_life, check_by_hand]
-    for check in checks:
+    for check in [globals()["check_" + name] for name in sys.argv[1:]]:
         folder = pathlib.Path(tempfile.mkdtemp())
         try:
             check(folder)
