@@ -28,6 +28,8 @@ struct es_channel {
     void *monitor;
     es_allow_list *allowed; /* who may talk to it; NULL: it connects, or has no keys */
     uint64_t refused;
+    es_connection_fn *told; /* of connections; NULL: nobody is */
+    void *told_context;
     es_link link;
 };
 
@@ -277,13 +279,33 @@ static es_status check_sender(es_channel *channel, es_message *message, es_err *
     return es_err_set(err, ES_INVALID, "message of a peer whose key was revoked");
 }
 
+/* A socket has one monitor, and whoever asks for another takes it from the former: so this one serves both
+ * who counts and who watches. */
+es_status es_channel_watch(es_net *net, es_channel *channel, es_connection_fn *told, void *context,
+                           es_err *err)
+{
+    zmq_socket_monitor(channel->socket, NULL, 0);
+    zmq_close(channel->monitor);
+    channel->monitor = NULL;
+    channel->told = told;
+    channel->told_context = context;
+    return start_monitor(net, channel, FAILED_EVENTS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, err);
+}
+
 uint64_t es_channel_refused(es_channel *channel)
 {
-    uint8_t frame[6];
+    uint8_t frame[6]; /* event (16 bits), value (32 bits), in the machine's order; then the address */
     char address[ES_ENDPOINT_TEXT_MAX];
     while (zmq_recv(channel->monitor, frame, sizeof frame, ZMQ_DONTWAIT) == (int)sizeof frame) {
+        uint16_t event;
+        int32_t fd;
+        memcpy(&event, frame, sizeof event);
+        memcpy(&fd, frame + sizeof event, sizeof fd);
         zmq_recv(channel->monitor, address, sizeof address, ZMQ_DONTWAIT);
-        channel->refused++;
+        if (event != ZMQ_EVENT_ACCEPTED && event != ZMQ_EVENT_DISCONNECTED)
+            channel->refused++;
+        else
+            channel->told(channel->told_context, fd, event == ZMQ_EVENT_ACCEPTED);
     }
     return channel->refused;
 }

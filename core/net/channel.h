@@ -54,6 +54,14 @@ void *es_channel_monitor(const es_channel *channel);
  * thousand are counted. */
 uint64_t es_channel_refused(es_channel *channel);
 
+/* Told of connections that come and go: fd is libzmq's number of the connection. */
+typedef void es_connection_fn(void *context, int fd, bool came);
+
+/* From here on `told` hears of the connections of a bound channel, within es_channel_refused. Once, before
+ * anybody can have connected. */
+es_status es_channel_watch(es_net *net, es_channel *channel, es_connection_fn *told, void *context,
+                           es_err *err);
+
 /* How a connected channel stands. */
 typedef enum es_link {
     ES_LINK_CONNECTING, /* nobody answered yet */

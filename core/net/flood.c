@@ -2,11 +2,9 @@
 #include "net/flood.h"
 
 #include "base/clock.h"
-#include "net/net.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,36 +20,11 @@ typedef struct connection {
 } connection;
 
 struct es_flood_guard {
-    void *socket, *monitor;
+    es_channel *channel;
     uint64_t bytes_max;
     size_t count;
     connection connections[ES_FLOOD_CONNECTIONS_MAX];
 };
-
-es_status es_flood_guard_create(es_net *net, es_channel *channel, uint64_t bytes_max,
-                                es_flood_guard **ret_guard, es_err *err)
-{
-    char name[64];
-    es_flood_guard *guard = calloc(1, sizeof *guard);
-    *ret_guard = guard;
-    if (guard == NULL) return es_err_set(err, ES_NO_MEMORY, "flood guard");
-    *guard = (es_flood_guard){.socket = es_channel_socket(channel), .bytes_max = bytes_max};
-    snprintf(name, sizeof name, "inproc://flood-%llu", (unsigned long long)es_net_next_number(net));
-    if (zmq_socket_monitor(guard->socket, name, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) == 0)
-        guard->monitor = zmq_socket(es_net_context(net), ZMQ_PAIR);
-    if (guard->monitor != NULL && zmq_connect(guard->monitor, name) == 0) return ES_OK;
-    es_flood_guard_destroy(ret_guard);
-    return es_err_set(err, ES_IO, "socket monitor: %s", zmq_strerror(zmq_errno()));
-}
-
-void es_flood_guard_destroy(es_flood_guard **guard)
-{
-    if (*guard == NULL) return;
-    zmq_socket_monitor((*guard)->socket, NULL, 0);
-    if ((*guard)->monitor != NULL) zmq_close((*guard)->monitor);
-    free(*guard);
-    *guard = NULL;
-}
 
 static connection *find(es_flood_guard *guard, int fd)
 {
@@ -77,20 +50,30 @@ static void accept_one(es_flood_guard *guard, int fd)
     *c = (connection){.fd = fd, .mark_ns = es_clock_now_ns()};
 }
 
-static void take_events(es_flood_guard *guard)
+static void note_connection(void *context, int fd, bool came)
 {
-    uint8_t frame[6]; /* event (16 bits), value (32 bits), in the machine's order; then the address */
-    char address[ES_ENDPOINT_TEXT_MAX];
-    while (zmq_recv(guard->monitor, frame, sizeof frame, ZMQ_DONTWAIT) == (int)sizeof frame) {
-        uint16_t event;
-        int32_t fd;
-        memcpy(&event, frame, sizeof event);
-        memcpy(&fd, frame + sizeof event, sizeof fd);
-        zmq_recv(guard->monitor, address, sizeof address, ZMQ_DONTWAIT);
-        if (event == ZMQ_EVENT_ACCEPTED) accept_one(guard, fd);
-        connection *c = event == ZMQ_EVENT_DISCONNECTED ? find(guard, fd) : NULL;
-        if (c != NULL) forget(guard, c);
-    }
+    es_flood_guard *guard = context;
+    connection *c = came ? NULL : find(guard, fd);
+    if (came) accept_one(guard, fd);
+    if (c != NULL) forget(guard, c);
+}
+
+es_status es_flood_guard_create(es_net *net, es_channel *channel, uint64_t bytes_max,
+                                es_flood_guard **ret_guard, es_err *err)
+{
+    es_flood_guard *guard = *ret_guard = calloc(1, sizeof *guard);
+    if (guard == NULL) return es_err_set(err, ES_NO_MEMORY, "flood guard");
+    guard->channel = channel;
+    guard->bytes_max = bytes_max;
+    es_status status = es_channel_watch(net, channel, note_connection, guard, err);
+    if (status != ES_OK) es_flood_guard_destroy(ret_guard);
+    return status;
+}
+
+void es_flood_guard_destroy(es_flood_guard **guard)
+{
+    free(*guard);
+    *guard = NULL;
 }
 
 void es_flood_guard_saw(es_flood_guard *guard, es_message *message)
@@ -115,7 +98,7 @@ size_t es_flood_guard_check(es_flood_guard *guard)
 {
     size_t cut = 0;
     uint64_t now_ns = es_clock_now_ns(), bytes;
-    take_events(guard);
+    (void)es_channel_refused(guard->channel); /* tells of connections */
     for (size_t i = 0; i < guard->count;) {
         connection *c = &guard->connections[i];
         if (!received(c->fd, &bytes)) {

@@ -18,6 +18,7 @@ ROOMS = {
     "core/experts": CORE | {"kernels", "weights"},
     "core/planner": CORE | {"weights"},
     "core/net": CORE | {"messages"},
+    "core/fetch": CORE | {"weights", "net"},
     "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
     "coordinator/constrain": CORE | {"text"},
@@ -26,8 +27,8 @@ ROOMS = {
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
     "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
-    "expert-node/units": CORE | {"weights", "net"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
+    "expert-node/units": CORE | {"weights", "net", "fetch"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units", "fetch"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}
