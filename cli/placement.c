@@ -2,10 +2,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/placement_model.h"
-#include "cli/registry_options.h"
 #include "cluster/fields.h"
+#include "cluster/placement_model.h"
 #include "cluster/planner.h"
+#include "cluster/registry_options.h"
 #include "cluster/signature.h"
 #include "weights/json.h"
 
@@ -21,7 +21,7 @@ enum { WAIT_MS = 15000, MACHINES_BYTES_MAX = 4 * 1024 * 1024 };
 
 typedef struct placement_values {
     const char *action, *file;
-    cli_registry_options registry;
+    es_registry_options registry;
     const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
@@ -87,7 +87,7 @@ static es_status show(const placement_values *v, es_err *err)
     es_registry_view *view = NULL;
     es_document *d = NULL;
     es_status status =
-        v->file != NULL ? read_document(v->file, &d, err) : cli_registry_open(&v->registry, &registry, err);
+        v->file != NULL ? read_document(v->file, &d, err) : es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK && registry != NULL) status = es_registry_placement(registry, deadline(), &d, err);
     if (status == ES_OK && registry != NULL) status = es_registry_view_get(registry, &view, err);
     if (status == ES_OK && v->json) {
@@ -108,7 +108,7 @@ static es_status show(const placement_values *v, es_err *err)
 /* Everything a plan is made of. */
 typedef struct planning {
     es_arena *arena;
-    cli_placement_model model;
+    es_placement_model model;
     es_planner_node *nodes; /* [ES_DOCUMENT_NODES_MAX] */
     size_t node_count;
     double *heat;
@@ -225,10 +225,10 @@ static es_status gather(const placement_values *v, planning *p, es_err *err)
     p->arena = es_arena_create();
     p->nodes = p->arena != NULL ? es_arena_take(p->arena, ES_DOCUMENT_NODES_MAX, sizeof *p->nodes) : NULL;
     if (p->nodes == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
-    es_status status = cli_placement_model_read(v->model, p->arena, &p->model, err);
+    es_status status = es_placement_model_read(v->model, p->arena, &p->model, err);
     if (status == ES_OK) status = set_cell_bytes(v, p, err);
     if (status == ES_OK && v->heat != NULL) status = read_heat(v->heat, p, err);
-    if (status == ES_OK && registered) status = cli_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK && registered) status = es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK && registered) {
         status = es_registry_placement(registry, deadline(), &p->before, err);
         if (status == ES_NOT_FOUND) status = ES_OK;
@@ -352,7 +352,7 @@ static es_status apply(const placement_values *v, es_err *err)
         status = es_epoch_parse(v->replaces, &expected, err);
     else if (status == ES_OK && d->epoch.counter > 1)
         expected = (es_epoch){d->epoch.generation, d->epoch.counter - 1};
-    if (status == ES_OK) status = cli_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK) status = es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK) status = es_registry_swap(registry, expected, d, deadline(), err);
     if (status == ES_OK) {
         es_epoch_format(d->epoch, text);
@@ -372,7 +372,7 @@ static es_status check(const void *arg, es_err *err)
     bool registered = v->registry.folder != NULL || v->registry.etcd != NULL;
     if (ACTIONS[action] == NULL)
         return es_err_set(err, ES_INVALID, "\"%.40s\": show, plan or apply", v->action);
-    es_status status = cli_registry_check(&v->registry, err);
+    es_status status = es_registry_options_check(&v->registry, err);
     if (status != ES_OK) return status;
     if (action == SHOW && registered == (v->file != NULL))
         return es_err_set(err, ES_INVALID, "show what? A FILE, --registry FOLDER or --etcd URL");
@@ -486,8 +486,8 @@ static const es_option APPLY_OPTIONS[] = {
 static const es_option_set SETS[] = {
     {.heading = "What", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
     {.heading = "Registry",
-     .options = CLI_REGISTRY_OPTIONS,
-     .count = CLI_REGISTRY_OPTION_COUNT,
+     .options = ES_REGISTRY_OPTIONS,
+     .count = ES_REGISTRY_OPTION_COUNT,
      .at = offsetof(placement_values, registry)},
     {.heading = "plan", .options = PLAN_OPTIONS, .count = sizeof PLAN_OPTIONS / sizeof PLAN_OPTIONS[0]},
     {.heading = "apply", .options = APPLY_OPTIONS, .count = sizeof APPLY_OPTIONS / sizeof APPLY_OPTIONS[0]},

@@ -15,7 +15,7 @@
 enum { IN_A_ROW = 16, ERRORS_MAX = 3, SLEEP_MS = 100, SLEEP_TENDING_MS = 10 };
 
 /* A reply that comes soon is cheaper to wait for awake. */
-static const uint64_t SPIN_NS = 50000, TEND_NS = 100000000;
+static const uint64_t SPIN_NS = 50000, TEND_NS = 100000000, ASK_NS = 250000000;
 
 static es_status at_node(const es_swarm *swarm, const es_node *node, es_err *err)
 {
@@ -259,6 +259,14 @@ static void run_timers(es_swarm *swarm, uint64_t now_ns)
     }
 }
 
+/* A list is followed when all that are up have said what they hold since. */
+static void note_followed(es_swarm *swarm)
+{
+    for (size_t n = 0; n < swarm->node_count; n++)
+        if (swarm->nodes[n]->stage == ES_NODE_UP && swarm->nodes[n]->wants_hello) return;
+    atomic_store(&swarm->followed, swarm->taken);
+}
+
 void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
 {
     swarm->tended_ns = now_ns;
@@ -268,11 +276,14 @@ void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
         if (node->stage == ES_NODE_TRIED) receive_from(swarm, node);
         es_err err;
         if (es_node_tend(swarm, node, now_ns, &err) == ES_OK) continue;
-        if (node->channel != NULL)
+        /* One that is up and says nothing computes: whether for too long its work's deadlines tell. */
+        bool computes = node->stage == ES_NODE_UP && err.status == ES_TIMEOUT;
+        if (node->channel != NULL && !computes)
             es_exchange_lose(swarm, node, &err, now_ns);
         else
             es_node_note(node, &err);
     }
+    note_followed(swarm);
     run_timers(swarm, now_ns);
 }
 
@@ -414,6 +425,19 @@ static void give_up(es_swarm *swarm, uint32_t expert, const es_node *node, uint6
                    node->name, node->where, gone_s, node->why.text);
 }
 
+/* Work that nobody takes: others may hold by now what they did not when they were greeted. */
+static void ask_around(es_swarm *swarm, uint64_t now_ns)
+{
+    if (now_ns - swarm->asked_ns < ASK_NS) return;
+    swarm->asked_ns = now_ns;
+    for (size_t n = 0; n < swarm->node_count; n++) {
+        es_node *node = swarm->nodes[n];
+        if (node->stage != ES_NODE_UP || node->wants_hello) continue;
+        node->wants_hello = true;
+        node->hello_again_ns = now_ns;
+    }
+}
+
 /* Tries what is to be given out, when something changed since; fails the call when that has waited too long.
  * Returns when it will have. */
 static uint64_t place_open(es_swarm *swarm, uint64_t now_ns)
@@ -431,6 +455,7 @@ static uint64_t place_open(es_swarm *swarm, uint64_t now_ns)
         const es_node *node = NULL;
         uint64_t since_ns = missing_since(swarm, part, &expert, &node);
         uint64_t end_ns = since_ns + swarm->options.wait_ms * UINT64_C(1000000);
+        if (now_ns >= part->open_ns + ASK_NS) ask_around(swarm, now_ns);
         if (now_ns >= end_ns) give_up(swarm, expert, node, since_ns, now_ns);
         until_ns = es_size_min(until_ns, end_ns);
     }

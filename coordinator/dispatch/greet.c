@@ -95,8 +95,15 @@ static es_status refill(es_swarm *swarm, es_err *err)
 
 es_status es_swarm_refill(es_swarm *swarm, es_err *err)
 {
+    es_err missing = {.status = ES_OK};
     swarm->changes++;
-    return refill(swarm, err);
+    es_status status = refill(swarm, err);
+    if (status != ES_OK) return status;
+    es_holders_complete(swarm->holders, &missing);
+    pthread_mutex_lock(&swarm->mailbox.lock);
+    swarm->mailbox.missing = missing;
+    pthread_mutex_unlock(&swarm->mailbox.lock);
+    return ES_OK;
 }
 
 static es_status take_units(es_swarm *swarm, es_node *node, const es_hello_reply *hello, es_err *err)

@@ -219,12 +219,12 @@ const uint16_t *es_holders_find(const es_holders *holders, size_t layer, size_t 
         *ret_count = s->count;
         return holders->nodes + s->first;
     }
-    size_t first = 0;
+    size_t first = 0, width = holders->shape->expert_intermediate;
+    es_chunks want = es_chunks_decode(chunks);
+    if (want.count == 0) want.count = (uint32_t)es_chunks_of(width);
     for (; first < s->count; first++) {
-        uint32_t slice = holders->entries[s->first + first].slice;
-        if (es_chunks_code(es_chunks_of_slice(holders->shape->expert_intermediate, slice, s->slices)) ==
-            chunks)
-            break;
+        es_chunks has = es_chunks_of_slice(width, holders->entries[s->first + first].slice, s->slices);
+        if (has.first <= want.first && want.first + want.count <= has.first + has.count) break;
     }
     size_t end = first;
     while (end < s->count &&

@@ -87,6 +87,7 @@ typedef enum es_part_state {
  * their parent. Of a parent that may still be answered and its children only one side is ever added. */
 typedef struct es_part {
     es_work work;
+    size_t grown; /* pairs that work has more than when it was made: it was cut anew */
     es_part_state state;
     uint32_t parent, first_child, child_count, depth;
     es_node *node;     /* that was asked; NULL: none, or gone */
@@ -102,7 +103,8 @@ typedef struct es_mailbox {
     pthread_mutex_t lock;
     es_node **nodes; /* NULL: nothing there */
     size_t count;
-    uint64_t epoch;
+    uint64_t epoch, number;
+    es_err missing; /* the other way: which expert nobody holds; status ES_OK: none */
     atomic_bool full;
 } es_mailbox;
 
@@ -115,6 +117,9 @@ struct es_swarm {
     size_t node_count;
     uint64_t epoch; /* of the placement, as far as we know */
     es_mailbox mailbox;
+    uint64_t taken;                    /* the list's number */
+    _Atomic uint64_t lists, followed;  /* left so far; taken over and greeted */
+    uint64_t asked_ns;                 /* when all were asked what they hold, for work that nobody takes */
     atomic_bool interrupted;
     es_holders *holders;
     es_plan *plan;
@@ -190,6 +195,9 @@ es_channel_limits es_swarm_data_limits(const es_swarm *swarm);
 /* A new part, or NULL: there are too many. */
 es_part *es_part_add(es_swarm *swarm, uint32_t parent, const es_work *work);
 uint32_t es_part_index(const es_swarm *swarm, const es_part *part);
+
+/* Its experts are held in other slices now: work is the same in more pairs. */
+void es_part_recut(es_swarm *swarm, es_part *part, const es_work *work);
 
 /* A reply came, checked: takes message and adds it to the sums as soon as nothing else may be added in its
  * place. */

@@ -46,13 +46,32 @@ static bool complete(const es_swarm *swarm, const es_part *part)
     return part->child_count > 0;
 }
 
+/* Pairs that those below part have more than it. */
+static size_t grown_below(const es_swarm *swarm, const es_part *part)
+{
+    size_t pairs = 0;
+    for (uint32_t i = 0; i < part->child_count; i++) {
+        const es_part *child = &swarm->parts[part->first_child + i];
+        pairs += child->grown + grown_below(swarm, child);
+    }
+    return pairs;
+}
+
+void es_part_recut(es_swarm *swarm, es_part *part, const es_work *work)
+{
+    size_t more = work->pairs - part->work.pairs;
+    part->work = *work;
+    part->grown += more;
+    swarm->left += more;
+}
+
 /* Adds what is complete: its own reply, or those that stand in for it. */
 static void add(es_swarm *swarm, es_part *part)
 {
     if (part->state == ES_PART_KEPT) {
         es_combine_add(&part->work, swarm->options.shape->hidden, part->width,
                        es_message_data(&part->reply, 1), swarm->sum);
-        swarm->left -= part->work.pairs;
+        swarm->left -= part->work.pairs + grown_below(swarm, part);
     } else if (part->state != ES_PART_ADDED) {
         for (uint32_t i = 0; i < part->child_count; i++) add(swarm, &swarm->parts[part->first_child + i]);
     }

@@ -157,6 +157,68 @@ es_status es_plan_begin(es_plan *plan, const es_holders *holders, size_t layer, 
     return ES_OK;
 }
 
+/* How the chunks of a pair are cut by the slices that its expert is held in: writes the stretches to
+ * ret_chunks [slices] unless that is NULL; returns how many, 1 when they need no cut. */
+static size_t cut_pair(const es_plan *plan, const es_holders *holders, size_t layer, uint32_t expert,
+                       uint32_t chunks, uint32_t *ret_chunks)
+{
+    size_t width = plan->shape->expert_intermediate, holders_count, pieces = 0;
+    size_t slices = es_holders_slices(holders, layer, expert);
+    es_holders_find(holders, layer, expert, chunks, &holders_count);
+    if (holders_count > 0 || slices < 2) {
+        if (ret_chunks != NULL) *ret_chunks = chunks;
+        return 1;
+    }
+    es_chunks all = es_chunks_decode(chunks);
+    if (all.count == 0) all.count = (uint32_t)es_chunks_of(width);
+    for (uint32_t s = 0; s < slices; s++) {
+        es_chunks slice = es_chunks_of_slice(width, s, (uint32_t)slices);
+        size_t first = es_size_max(slice.first, all.first);
+        size_t end = es_size_min(slice.first + slice.count, all.first + all.count);
+        if (first >= end) continue;
+        if (ret_chunks != NULL)
+            ret_chunks[pieces] = es_chunks_code((es_chunks){(uint32_t)first, (uint32_t)(end - first)});
+        pieces++;
+    }
+    return pieces;
+}
+
+es_status es_plan_recut(es_plan *plan, const es_holders *holders, size_t layer, const es_work *work,
+                        es_work *ret_work, es_err *err)
+{
+    size_t pairs = 0, at = plan->used;
+    *ret_work = *work;
+    for (size_t p = 0; p < work->pairs; p++)
+        pairs += cut_pair(plan, holders, layer, work->expert[p], work->chunks[p], NULL);
+    if (pairs == work->pairs) return ES_OK;
+    if (pairs > plan->pairs_max || pairs > plan->room - plan->used)
+        return es_err_set(err, ES_NO_MEMORY, "its work was given out too often");
+    for (size_t r = 0, p = 0, to = at; r < work->rows; r++) {
+        size_t first = to;
+        for (size_t end = p + work->pairs_per_row[r]; p < end; p++) {
+            size_t pieces =
+                cut_pair(plan, holders, layer, work->expert[p], work->chunks[p], plan->chunks + to);
+            for (size_t i = 0; i < pieces; i++, to++) {
+                plan->expert[to] = work->expert[p];
+                plan->weight[to] = work->weight[p];
+            }
+        }
+        plan->row[at + r] = work->row[r];
+        plan->pairs_per_row[at + r] = (uint32_t)(to - first);
+    }
+    plan->used += pairs;
+    *ret_work = (es_work){.rows = work->rows,
+                          .pairs = pairs,
+                          .row = plan->row + at,
+                          .pairs_per_row = plan->pairs_per_row + at,
+                          .expert = plan->expert + at,
+                          .chunks = plan->chunks + at,
+                          .weight = plan->weight + at,
+                          .sliced = true,
+                          .cost = work->cost};
+    return ES_OK;
+}
+
 static uint32_t find_unit(es_plan *plan, size_t mask, uint32_t expert, uint32_t chunks)
 {
     size_t at = (expert * 0x9e3779b1u ^ chunks * 0x85ebca6bu) & mask;

@@ -198,6 +198,21 @@ static bool add_children(es_swarm *swarm, es_part *part)
     return true;
 }
 
+/* Cuts an open part's work anew where experts are held in other slices than when the call began. False: the
+ * call failed. */
+static bool recut(es_swarm *swarm, es_part *part)
+{
+    es_work work;
+    es_err err;
+    if (es_plan_recut(swarm->plan, swarm->holders, swarm->layer, &part->work, &work, &err) != ES_OK) {
+        es_err_prefix(&err, "layer %zu", swarm->layer);
+        swarm->failed = err;
+        return false;
+    }
+    if (work.pairs != part->work.pairs) es_part_recut(swarm, part, &work);
+    return true;
+}
+
 bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns)
 {
     (void)now_ns;
@@ -207,6 +222,10 @@ bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns)
     }
     seat_nodes(swarm, part);
     reach held = reach_of(swarm, &part->work, NULL);
+    if (held != REACH_ALL && part->state == ES_PART_OPEN) {
+        if (!recut(swarm, part)) return false;
+        held = reach_of(swarm, &part->work, NULL);
+    }
     if (held == REACH_NONE || (part->state == ES_PART_ASKED && held != REACH_ALL)) return false;
     es_err err;
     es_status status = es_plan_assign(swarm->plan, swarm->holders, swarm->layer, &part->work, swarm->seats,

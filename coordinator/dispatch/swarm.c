@@ -34,8 +34,8 @@ static es_status draw_id(uint64_t *ret_id, es_err *err)
 
 static es_status check_options(const es_swarm_options *o, es_err *err)
 {
-    if (o->node_count < 1 || o->node_count > ES_SWARM_NODES_MAX)
-        return es_err_set(err, ES_INVALID, "swarm: %zu nodes, not 1 to %d", o->node_count,
+    if (o->node_count > ES_SWARM_NODES_MAX)
+        return es_err_set(err, ES_INVALID, "swarm: %zu nodes, more than %d", o->node_count,
                           ES_SWARM_NODES_MAX);
     if (o->rows_max < 1 || o->rows_max > ES_STEP_ROWS_MAX)
         return es_err_set(err, ES_INVALID, "swarm: rows_max: %zu is not 1 to %d", o->rows_max,
@@ -134,6 +134,7 @@ static es_status greet_all(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
 static es_status check_start(es_swarm *swarm, es_err *err)
 {
     const es_node *missing = NULL;
+    if (swarm->node_count == 0) return es_swarm_refill(swarm, err);
     for (size_t n = 0; n < swarm->node_count && missing == NULL; n++)
         if (swarm->nodes[n]->stage != ES_NODE_UP) missing = swarm->nodes[n];
     es_status status = es_holders_complete(swarm->holders, err);
@@ -199,9 +200,9 @@ void es_swarm_destroy(es_swarm **swarm_at)
 es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t count, uint64_t epoch,
                              es_err *err)
 {
-    if (count < 1 || count > ES_SWARM_NODES_MAX)
-        return es_err_set(err, ES_INVALID, "swarm: %zu nodes, not 1 to %d", count, ES_SWARM_NODES_MAX);
-    es_node **list = calloc(count, sizeof(es_node *));
+    if (count > ES_SWARM_NODES_MAX)
+        return es_err_set(err, ES_INVALID, "swarm: %zu nodes, more than %d", count, ES_SWARM_NODES_MAX);
+    es_node **list = calloc(es_size_max(count, 1), sizeof(es_node *));
     es_status status = list == NULL ? es_err_set(err, ES_NO_MEMORY, "list of nodes") : ES_OK;
     for (size_t n = 0; n < count && status == ES_OK; n++) status = es_node_create(nodes[n], &list[n], err);
     es_mailbox *box = &swarm->mailbox;
@@ -212,6 +213,7 @@ es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t c
         box->nodes = list;
         box->count = count;
         box->epoch = epoch;
+        box->number = atomic_fetch_add(&swarm->lists, 1) + 1;
         atomic_store(&box->full, true);
         pthread_mutex_unlock(&box->lock);
         list = old;
@@ -245,6 +247,7 @@ void es_swarm_take_nodes(es_swarm *swarm)
     es_node **list = box->nodes;
     size_t count = box->count;
     uint64_t epoch = box->epoch, now_ns = es_clock_now_ns();
+    swarm->taken = box->number;
     box->nodes = NULL;
     atomic_store(&box->full, false);
     pthread_mutex_unlock(&box->lock);
@@ -262,7 +265,8 @@ void es_swarm_take_nodes(es_swarm *swarm)
     for (size_t n = 0; n < count; n++) {
         list[n]->kept = false;
         swarm->nodes[n] = list[n];
-        if (list[n]->epoch >= epoch || list[n]->wants_hello) continue;
+        /* A hello under way may have been answered before the change that the list stands for. */
+        es_channel_close(&list[n]->control);
         list[n]->wants_hello = true;
         list[n]->hello_again_ns = now_ns;
     }
@@ -270,6 +274,26 @@ void es_swarm_take_nodes(es_swarm *swarm)
     free(list);
     es_err err;
     if (es_swarm_refill(swarm, &err) != ES_OK) es_log(ES_LOG_ERROR, "new list of nodes: %s", err.text);
+}
+
+uint64_t es_swarm_lists(const es_swarm *swarm)
+{
+    return atomic_load(&swarm->lists);
+}
+
+uint64_t es_swarm_followed(const es_swarm *swarm)
+{
+    return atomic_load(&swarm->followed);
+}
+
+es_status es_swarm_missing(es_swarm *swarm, es_err *err)
+{
+    es_mailbox *box = &swarm->mailbox;
+    pthread_mutex_lock(&box->lock);
+    es_err missing = box->missing;
+    pthread_mutex_unlock(&box->lock);
+    if (missing.status != ES_OK && err != NULL) *err = missing;
+    return missing.status;
 }
 
 void es_swarm_interrupt(es_swarm *swarm)

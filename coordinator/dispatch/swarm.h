@@ -19,7 +19,7 @@ enum {
 typedef struct es_swarm_options {
     const char *const
         *nodes; /* [node_count] control endpoints: "host:port", or "host:port,KEY" with a node's public key */
-    size_t node_count; /* 1 to ES_SWARM_NODES_MAX */
+    size_t node_count; /* up to ES_SWARM_NODES_MAX; 0: they come later, by es_swarm_set_nodes */
     const char *name;  /* ours, for the nodes' logs: es_name_valid */
     const es_shape *shape;
     const uint8_t *fingerprint; /* [ES_FINGERPRINT_BYTES] */
@@ -38,7 +38,8 @@ typedef struct es_swarm_options {
 /* Owned by the thread that created it, which is the thread that runs the steps. */
 typedef struct es_swarm es_swarm;
 
-/* Connects to the nodes, greets them and checks that together they hold every routed expert. ES_MISMATCH
+/* Connects to the nodes, greets them and checks that together they hold every routed expert, unless there are
+ * none yet. ES_MISMATCH
  * shows both fingerprints; ES_NOT_FOUND names the first expert that nobody holds; ES_TIMEOUT and
  * ES_UNAVAILABLE name the node that did not answer, unless the others hold everything: then it is waited for
  * beside the work. */
@@ -52,10 +53,19 @@ es_expert_backend *es_swarm_backend(es_swarm *swarm);
 
 /* Leaves a new list of nodes, as in es_swarm_options, with the epoch of its placement (0: none), from any
  * thread; it is taken over between two calls, or while one waits for a node. Nodes that stay keep their
- * connections, and are greeted again when theirs is an older epoch. ES_INVALID and ES_NOT_FOUND quote the
- * node that is none. */
+ * connections; all are greeted again beside the work, for what they hold now. ES_INVALID and ES_NOT_FOUND
+ * quote the node that is none. */
 es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t count, uint64_t epoch,
                              es_err *err);
+
+/* How many lists were left, and up to which of them the swarm has followed: it was taken over, and every node
+ * that is up has been greeted since. Any thread; lists by the one that leaves them. */
+uint64_t es_swarm_lists(const es_swarm *swarm);
+uint64_t es_swarm_followed(const es_swarm *swarm);
+
+/* ES_OK when nodes that were greeted hold every routed expert; ES_NOT_FOUND names the first that nobody holds.
+ * Any thread. */
+es_status es_swarm_missing(es_swarm *swarm, es_err *err);
 
 /* What there is to do for connections between calls, without waiting; by the thread that owns the swarm.
  * Returns in how many milliseconds it wants to be called again at the latest. */

@@ -88,6 +88,8 @@ static void publish(embedded *e)
     for (size_t n = 0; n < e->state->node_count; n++)
         if (is_alive(e, e->state->nodes[n].name, now_ns))
             view->nodes[view->node_count++] = e->state->nodes[n];
+        else
+            view->lapsed[view->lapsed_count++] = e->state->nodes[n];
     view->revoked_count = e->state->revoked_count;
     memcpy(view->revoked, e->state->revoked, view->revoked_count * sizeof *view->revoked);
     es_registry_view_sort(view);
@@ -246,6 +248,20 @@ static es_status remove_node(es_registry *registry, const char *name, uint64_t d
     return end(e, true, ES_OK, err);
 }
 
+static es_status mark(es_registry *registry, const char *name, es_member_state state, uint64_t deadline_ns,
+                      es_err *err)
+{
+    (void)deadline_ns;
+    embedded *e = (embedded *)registry;
+    es_status status = begin(e, err);
+    if (status != ES_OK) return status;
+    es_node_record *known = find_node(e->state, name);
+    if (known == NULL) status = es_err_set(err, ES_NOT_FOUND, "registry: no node is called %.64s", name);
+    bool changed = known != NULL && known->state != state;
+    if (changed) known->state = state;
+    return end(e, changed, status, err);
+}
+
 static es_status withdraw(es_registry *registry, uint64_t deadline_ns, es_err *err)
 {
     char name[ES_NAME_MAX + 1];
@@ -393,6 +409,7 @@ static const es_registry_ops OPS = {
     .own = own,
     .renew = renew,
     .remove = remove_node,
+    .mark = mark,
     .placement = placement,
     .swap = swap,
     .revoke = set_revoked,

@@ -97,6 +97,7 @@ static const es_registry_ops OPS = {
     .withdraw = withdraw,
     .own = own,
     .remove = es_etcd_remove,
+    .mark = es_etcd_mark,
     .placement = es_etcd_placement,
     .swap = es_etcd_swap,
     .revoke = es_etcd_revoke,

@@ -71,6 +71,8 @@ es_status es_etcd_view_of(const char *prefix, const json_t *range, es_epoch epoc
 
 /* The operations that wait for etcd, on the caller's thread with a link of their own. */
 es_status es_etcd_remove(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err);
+es_status es_etcd_mark(es_registry *registry, const char *name, es_member_state state, uint64_t deadline_ns,
+                       es_err *err);
 es_status es_etcd_placement(es_registry *registry, uint64_t deadline_ns, es_document **ret_document,
                             es_err *err);
 es_status es_etcd_swap(es_registry *registry, es_epoch expected, const es_document *document,

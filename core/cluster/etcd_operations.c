@@ -61,6 +61,54 @@ es_status es_etcd_remove(es_registry *registry, const char *name, uint64_t deadl
     return status;
 }
 
+/* Puts value in the place of the pair, under the same lease, unless the pair has changed since. */
+static es_status replace(es_etcd_registry *r, const es_etcd_pair *pair, const char *value,
+                         uint64_t deadline_ns, es_err *err)
+{
+    json_t *reply;
+    size_t length = strlen(pair->key);
+    json_t *compare = json_pack("{s:s, s:s, s:o, s:I}", "target", "MOD", "result", "EQUAL", "key",
+                                es_etcd_bytes(pair->key, length), "mod_revision",
+                                (json_int_t)pair->mod_revision);
+    json_t *then = json_pack("{s:{s:o, s:o, s:b}}", "request_put", "key", es_etcd_bytes(pair->key, length),
+                             "value", es_etcd_bytes(value, strlen(value)), "ignore_lease", 1);
+    es_status status =
+        call(r, "/v3/kv/txn", es_etcd_transaction(compare, then, pair->key), deadline_ns, &reply, err);
+    if (status == ES_OK && !json_is_true(json_object_get(reply, "succeeded")))
+        status = es_err_set(err, ES_MISMATCH, "registry: %s changed meanwhile", pair->key);
+    json_decref(reply);
+    return status;
+}
+
+es_status es_etcd_mark(es_registry *registry, const char *name, es_member_state state, uint64_t deadline_ns,
+                       es_err *err)
+{
+    es_etcd_registry *r = (es_etcd_registry *)registry;
+    char key[ES_ETCD_PATH_MAX], *text = NULL;
+    json_t *reply;
+    es_etcd_pair pair = {.value = NULL};
+    es_node_record record;
+    if (!es_name_valid(name)) return es_err_set(err, ES_INVALID, "\"%.64s\" is no node's name", name);
+    es_etcd_key(r, key, "live/nodes/%s", name);
+    es_status status = call(r, "/v3/kv/range", es_etcd_key_json(key, false), deadline_ns, &reply, err);
+    if (status == ES_OK && es_etcd_pair_count(reply) == 0)
+        status = es_err_set(err, ES_NOT_FOUND, "registry: no node is called %.64s", name);
+    if (status == ES_OK) status = es_etcd_pair_get(reply, 0, &pair, err);
+    json_decref(reply);
+    if (status == ES_OK)
+        status = es_node_record_parse(key, (const char *)pair.value, pair.value_bytes, &record, err);
+    if (status == ES_OK && record.state != state) {
+        record.state = state;
+        text = es_node_record_write(&record);
+        status = text == NULL ? es_err_set(err, ES_NO_MEMORY, "node record")
+                              : replace(r, &pair, text, deadline_ns, err);
+        es_etcd_poke(r, true);
+    }
+    free(pair.value);
+    free(text);
+    return status;
+}
+
 es_status es_etcd_revoke(es_registry *registry, const char *key_text, bool revoked, uint64_t deadline_ns,
                          es_err *err)
 {

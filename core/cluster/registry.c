@@ -16,8 +16,9 @@ es_registry_view *es_registry_view_create(size_t nodes_max, size_t revoked_max)
     es_registry_view *view = calloc(1, sizeof *view);
     if (view == NULL) return NULL;
     view->nodes = calloc(nodes_max + 1, sizeof *view->nodes);
+    view->lapsed = calloc(nodes_max + 1, sizeof *view->lapsed);
     view->revoked = calloc(revoked_max + 1, sizeof *view->revoked);
-    if (view->nodes == NULL || view->revoked == NULL) es_registry_view_destroy(&view);
+    if (view->nodes == NULL || view->lapsed == NULL || view->revoked == NULL) es_registry_view_destroy(&view);
     return view;
 }
 
@@ -25,6 +26,7 @@ void es_registry_view_destroy(es_registry_view **view)
 {
     if (*view == NULL) return;
     free((*view)->nodes);
+    free((*view)->lapsed);
     free((*view)->revoked);
     free(*view);
     *view = NULL;
@@ -48,6 +50,7 @@ void es_registry_view_sort(es_registry_view *view)
         if (kept == 0 || by_name(&view->nodes[kept - 1], &view->nodes[n]) != 0)
             view->nodes[kept++] = view->nodes[n];
     view->node_count = kept;
+    qsort(view->lapsed, view->lapsed_count, sizeof *view->lapsed, by_name);
     qsort(view->revoked, view->revoked_count, sizeof *view->revoked, by_text);
 }
 
@@ -84,8 +87,10 @@ void es_registry_fini(es_registry *registry)
 
 static bool says_the_same(const es_registry_view *a, const es_registry_view *b)
 {
-    return a->frozen == b->frozen && a->node_count == b->node_count && a->revoked_count == b->revoked_count &&
+    return a->frozen == b->frozen && a->node_count == b->node_count &&
+           a->lapsed_count == b->lapsed_count && a->revoked_count == b->revoked_count &&
            es_epoch_number(a->epoch) == es_epoch_number(b->epoch) &&
+           memcmp(a->lapsed, b->lapsed, a->lapsed_count * sizeof *a->lapsed) == 0 &&
            memcmp(a->nodes, b->nodes, a->node_count * sizeof *a->nodes) == 0 &&
            memcmp(a->revoked, b->revoked, a->revoked_count * sizeof *a->revoked) == 0;
 }
@@ -141,14 +146,17 @@ es_status es_registry_view_get(es_registry *registry, es_registry_view **ret_vie
     if (registry->ops->refresh != NULL) registry->ops->refresh(registry);
     pthread_mutex_lock(&registry->lock);
     const es_registry_view *from = registry->view;
-    es_registry_view *view = es_registry_view_create(from->node_count, from->revoked_count);
+    size_t most = es_size_max(from->node_count, from->lapsed_count);
+    es_registry_view *view = es_registry_view_create(most, from->revoked_count);
     if (view != NULL) {
-        es_node_record *nodes = view->nodes;
+        es_node_record *nodes = view->nodes, *lapsed = view->lapsed;
         char(*revoked)[ES_KEY_TEXT_BYTES] = view->revoked;
         memcpy(nodes, from->nodes, from->node_count * sizeof *nodes);
+        memcpy(lapsed, from->lapsed, from->lapsed_count * sizeof *lapsed);
         memcpy(revoked, from->revoked, from->revoked_count * sizeof *revoked);
         *view = *from;
         view->nodes = nodes;
+        view->lapsed = lapsed;
         view->revoked = revoked;
     }
     pthread_mutex_unlock(&registry->lock);
@@ -216,6 +224,12 @@ es_status es_registry_renew(es_registry *registry, const es_node_record *record,
 es_status es_registry_remove(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err)
 {
     return registry->ops->remove(registry, name, deadline_ns, err);
+}
+
+es_status es_registry_mark(es_registry *registry, const char *name, es_member_state state,
+                           uint64_t deadline_ns, es_err *err)
+{
+    return registry->ops->mark(registry, name, state, deadline_ns, err);
 }
 
 es_status es_registry_placement(es_registry *registry, uint64_t deadline_ns, es_document **ret_document,

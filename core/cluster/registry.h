@@ -64,6 +64,8 @@ typedef struct es_registry_view {
     es_epoch epoch;        /* of the valid placement; {0, 0}: there is none */
     size_t node_count;     /* of nodes whose lease holds */
     es_node_record *nodes; /* ascending by name */
+    size_t lapsed_count;   /* embedded: of nodes whose lease ran out and that nobody removed */
+    es_node_record *lapsed; /* ascending by name */
     size_t revoked_count;
     char (*revoked)[ES_KEY_TEXT_BYTES]; /* public keys */
 } es_registry_view;
@@ -141,6 +143,11 @@ es_status es_registry_renew(es_registry *registry, const es_node_record *record,
 
 /* Takes a node out for good, until it announces itself anew. ES_NOT_FOUND. */
 es_status es_registry_remove(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err);
+
+/* Changes the state in a node's record, which stays under the lease it has. ES_NOT_FOUND; ES_MISMATCH: the
+ * record changed meanwhile, and another try may succeed. */
+es_status es_registry_mark(es_registry *registry, const char *name, es_member_state state,
+                           uint64_t deadline_ns, es_err *err);
 
 /* The valid placement; ES_NOT_FOUND when there is none. */
 es_status es_registry_placement(es_registry *registry, uint64_t deadline_ns, es_document **ret_document,

@@ -3,7 +3,7 @@
 #ifndef ES_UNITS_HOLDING_H
 #define ES_UNITS_HOLDING_H
 
-#include "units/chunk_set.h"
+#include "cluster/chunk_set.h"
 
 /* Some chunks of an expert as a feed-forward of their own. */
 typedef struct es_piece {

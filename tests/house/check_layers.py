@@ -24,10 +24,12 @@ ROOMS = {
     "coordinator/constrain": CORE | {"text"},
     "coordinator/model": CORE | {"weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
+    "coordinator/members": CORE | {"weights", "net", "cluster", "messages", "dispatch"},
+    "coordinator/join": CORE | {"weights", "net", "cluster", "fetch"},
     "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
-    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api"},
-    "expert-node/units": CORE | {"weights", "net", "fetch"},
+    "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members"},
+    "expert-node/units": CORE | {"weights", "net", "cluster", "fetch"},
     "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units", "fetch"},
 }
 # Programs stand on top: they may include any room.

@@ -1,5 +1,5 @@
 /* Where the registry is. */
-#include "cli/registry_options.h"
+#include "cluster/registry_options.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -9,52 +9,52 @@
 
 enum { ANSWER_MS = 10000, PASSWORD_MAX = 1024 };
 
-const es_option CLI_REGISTRY_OPTIONS[CLI_REGISTRY_OPTION_COUNT] = {
+const es_option ES_REGISTRY_OPTIONS[ES_REGISTRY_OPTION_COUNT] = {
     {.name = "--registry",
      .kind = ES_OPTION_TEXT,
      .argument = "FOLDER",
-     .at = offsetof(cli_registry_options, folder),
+     .at = offsetof(es_registry_options, folder),
      .help = "the coordinator's own registry, on its machine"},
     {.name = "--etcd",
      .kind = ES_OPTION_TEXT,
      .argument = "URL,...",
-     .at = offsetof(cli_registry_options, etcd),
+     .at = offsetof(es_registry_options, etcd),
      .help = "or etcd's endpoints; http only on this machine"},
     {.name = "--etcd-prefix",
      .kind = ES_OPTION_TEXT,
      .argument = "TEXT",
-     .at = offsetof(cli_registry_options, prefix),
+     .at = offsetof(es_registry_options, prefix),
      .fallback = "essaim/",
      .help = "what all keys begin with"},
     {.name = "--etcd-user",
      .kind = ES_OPTION_TEXT,
      .argument = "NAME",
-     .at = offsetof(cli_registry_options, user),
+     .at = offsetof(es_registry_options, user),
      .help = "log in as this user"},
     {.name = "--etcd-password-file",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
-     .at = offsetof(cli_registry_options, password_file),
+     .at = offsetof(es_registry_options, password_file),
      .help = "whose first line is the password"},
     {.name = "--etcd-ca",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
-     .at = offsetof(cli_registry_options, ca),
+     .at = offsetof(es_registry_options, ca),
      .fallback = "the system's",
      .help = "certificate of the authority that signed etcd's"},
     {.name = "--etcd-cert",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
-     .at = offsetof(cli_registry_options, cert),
+     .at = offsetof(es_registry_options, cert),
      .help = "our certificate, with --etcd-key"},
     {.name = "--etcd-key",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
-     .at = offsetof(cli_registry_options, key),
+     .at = offsetof(es_registry_options, key),
      .help = "its key"},
 };
 
-es_status cli_registry_check(const cli_registry_options *o, es_err *err)
+es_status es_registry_options_check(const es_registry_options *o, es_err *err)
 {
     if (o->folder != NULL && o->etcd != NULL)
         return es_err_set(err, ES_INVALID, "give --registry or --etcd, one of the two");
@@ -84,7 +84,7 @@ static es_status wait_for_answer(es_registry *registry, es_err *err)
     }
 }
 
-static es_status open_etcd(const cli_registry_options *o, es_registry **ret_registry, es_err *err)
+static es_status open_etcd(const es_registry_options *o, es_registry **ret_registry, es_err *err)
 {
     char *password = NULL;
     size_t bytes = 0;
@@ -106,7 +106,7 @@ static es_status open_etcd(const cli_registry_options *o, es_registry **ret_regi
     return status;
 }
 
-es_status cli_registry_open(const cli_registry_options *o, es_registry **ret_registry, es_err *err)
+es_status es_registry_open(const es_registry_options *o, es_registry **ret_registry, es_err *err)
 {
     *ret_registry = NULL;
     if (o->folder == NULL && o->etcd == NULL)

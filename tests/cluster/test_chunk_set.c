@@ -1,5 +1,5 @@
 /* Sets of chunks: ranges in, ranges out. */
-#include "units/chunk_set.h"
+#include "cluster/chunk_set.h"
 #include "with_cmocka.h"
 
 #include <string.h>

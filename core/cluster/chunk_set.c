@@ -1,5 +1,5 @@
 /* A set of chunks of experts, a bit each. */
-#include "units/chunk_set.h"
+#include "cluster/chunk_set.h"
 
 #include "base/size.h"
 

@@ -1,5 +1,5 @@
 /* What a placement has to know of a model. */
-#include "cli/placement_model.h"
+#include "cluster/placement_model.h"
 
 #include "weights/fingerprint.h"
 #include "weights/shard_folder.h"
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static es_status list_layers(es_arena *arena, cli_placement_model *m, es_err *err)
+static es_status list_layers(es_arena *arena, es_placement_model *m, es_err *err)
 {
     m->layers = es_arena_take(arena, m->shape.layers, sizeof *m->layers);
     m->expert_bytes = es_arena_take(arena, m->shape.layers, sizeof *m->expert_bytes);
@@ -18,7 +18,7 @@ static es_status list_layers(es_arena *arena, cli_placement_model *m, es_err *er
 }
 
 /* Notes one unit of a shard; false when it is no whole routed expert. */
-static bool note_unit(cli_placement_model *m, const es_shard_unit *unit)
+static bool note_unit(es_placement_model *m, const es_shard_unit *unit)
 {
     es_shard_expert which;
     if (!es_shard_parse_expert(unit->name, &which) || which.chunks.count != 0 ||
@@ -33,7 +33,7 @@ static bool note_unit(cli_placement_model *m, const es_shard_unit *unit)
     return false;
 }
 
-static es_status read_shards(const char *path, es_arena *arena, cli_placement_model *m, es_err *err)
+static es_status read_shards(const char *path, es_arena *arena, es_placement_model *m, es_err *err)
 {
     es_shards shards = {.count = 0};
     size_t found = 0;
@@ -57,7 +57,7 @@ static es_status read_shards(const char *path, es_arena *arena, cli_placement_mo
     return status;
 }
 
-static es_status read_source(const char *path, es_arena *arena, cli_placement_model *m, es_err *err)
+static es_status read_source(const char *path, es_arena *arena, es_placement_model *m, es_err *err)
 {
     es_checkpoint *checkpoint;
     es_checkpoint_summary summary;
@@ -75,10 +75,10 @@ static es_status read_source(const char *path, es_arena *arena, cli_placement_mo
     return status;
 }
 
-es_status cli_placement_model_read(const char *path, es_arena *arena, cli_placement_model *ret_model,
+es_status es_placement_model_read(const char *path, es_arena *arena, es_placement_model *ret_model,
                                    es_err *err)
 {
-    *ret_model = (cli_placement_model){.layer_count = 0};
+    *ret_model = (es_placement_model){.layer_count = 0};
     return es_shards_is_path(path) ? read_shards(path, arena, ret_model, err)
                                    : read_source(path, arena, ret_model, err);
 }

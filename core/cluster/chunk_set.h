@@ -1,6 +1,6 @@
 /* A set of chunks of experts: what a node holds, or is to hold. */
-#ifndef ES_UNITS_CHUNK_SET_H
-#define ES_UNITS_CHUNK_SET_H
+#ifndef ES_CLUSTER_CHUNK_SET_H
+#define ES_CLUSTER_CHUNK_SET_H
 
 #include "essaim/placement.h"
 

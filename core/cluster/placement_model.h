@@ -1,23 +1,23 @@
 /* What a placement has to know of a model. */
-#ifndef ES_CLI_PLACEMENT_MODEL_H
-#define ES_CLI_PLACEMENT_MODEL_H
+#ifndef ES_CLUSTER_PLACEMENT_MODEL_H
+#define ES_CLUSTER_PLACEMENT_MODEL_H
 
 #include "base/arena.h"
 #include "cluster/document.h"
 
 /* Lists live in the arena. */
-typedef struct cli_placement_model {
+typedef struct es_placement_model {
     es_shape shape;
     uint8_t fingerprint[ES_FINGERPRINT_BYTES];
     size_t layer_count;
     uint32_t *layers;       /* [layer_count] with routed experts */
     uint64_t *expert_bytes; /* [layer_count] of the largest */
     uint8_t *sums; /* [layer_count][experts][ES_SUM_BYTES], or NULL: the model is not cut into shards */
-} cli_placement_model;
+} es_placement_model;
 
 /* Of shards: sizes and checksums from their manifests. Of other models: the mean of all experts' sizes, and
  * no checksums. Weights are not read. */
-es_status cli_placement_model_read(const char *path, es_arena *arena, cli_placement_model *ret_model,
+es_status es_placement_model_read(const char *path, es_arena *arena, es_placement_model *ret_model,
                                    es_err *err);
 
 #endif
