@@ -1,4 +1,4 @@
-/* A GET to a coordinator's HTTP server. */
+/* Questions to a coordinator's HTTP server. */
 #include "cli/fetch.h"
 
 #include "base/size.h"
@@ -33,8 +33,8 @@ static size_t take(char *data, size_t size, size_t count, void *context)
     return more;
 }
 
-static es_status transfer(CURL *curl, const cli_server *server, const char *path, struct curl_slist **headers,
-                          body *b, es_err *err)
+static es_status transfer(CURL *curl, const cli_server *server, const char *path, const char *post,
+                          struct curl_slist **headers, body *b, es_err *err)
 {
     char url[1024], header[512], why[CURL_ERROR_SIZE] = "";
     if ((size_t)snprintf(url, sizeof url, "%s%s", server->url, path) >= sizeof url)
@@ -43,6 +43,12 @@ static es_status transfer(CURL *curl, const cli_server *server, const char *path
         if ((size_t)snprintf(header, sizeof header, "Authorization: Bearer %s", server->key) >= sizeof header)
             return es_err_set(err, ES_INVALID, "the key is too long");
         *headers = curl_slist_append(NULL, header);
+    }
+    if (post != NULL) {
+        struct curl_slist *more = curl_slist_append(*headers, "Content-Type: application/json");
+        if (more == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", server->url);
+        *headers = more;
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post);
     }
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -60,14 +66,14 @@ static es_status transfer(CURL *curl, const cli_server *server, const char *path
                       why[0] != '\0' ? why : curl_easy_strerror(code));
 }
 
-es_status cli_fetch_json(const cli_server *server, const char *path, long *ret_code, json_t **ret_object,
-                         es_err *err)
+static es_status ask(const cli_server *server, const char *path, const char *post, long *ret_code,
+                     json_t **ret_object, es_err *err)
 {
     body b = {0};
     struct curl_slist *headers = NULL;
     CURL *curl = curl_easy_init();
     if (curl == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", server->url);
-    es_status status = transfer(curl, server, path, &headers, &b, err);
+    es_status status = transfer(curl, server, path, post, &headers, &b, err);
     if (status == ES_OK) {
         json_error_t why;
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_code);
@@ -82,4 +88,16 @@ es_status cli_fetch_json(const cli_server *server, const char *path, long *ret_c
     curl_easy_cleanup(curl);
     free(b.text);
     return status;
+}
+
+es_status cli_fetch_json(const cli_server *server, const char *path, long *ret_code, json_t **ret_object,
+                         es_err *err)
+{
+    return ask(server, path, NULL, ret_code, ret_object, err);
+}
+
+es_status cli_post_json(const cli_server *server, const char *path, const char *post, long *ret_code,
+                        json_t **ret_object, es_err *err)
+{
+    return ask(server, path, post, ret_code, ret_object, err);
 }

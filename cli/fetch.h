@@ -1,4 +1,4 @@
-/* A GET to a coordinator's HTTP server. */
+/* Questions to a coordinator's HTTP server. */
 #ifndef ES_CLI_FETCH_H
 #define ES_CLI_FETCH_H
 
@@ -17,5 +17,9 @@ typedef struct cli_server {
  * that the answer is no JSON. At most 64 MiB. */
 es_status cli_fetch_json(const cli_server *server, const char *path, long *ret_code, json_t **ret_object,
                          es_err *err);
+
+/* The same with a POST of a JSON text. */
+es_status cli_post_json(const cli_server *server, const char *path, const char *post, long *ret_code,
+                        json_t **ret_object, es_err *err);
 
 #endif

@@ -203,19 +203,12 @@ static es_status read_heat(const char *path, planning *p, es_err *err)
     return status;
 }
 
-/* Bytes of the largest slice: chunks do not always divide. */
 static es_status set_cell_bytes(const placement_values *v, planning *p, es_err *err)
 {
-    size_t chunks = es_chunks_of(p->model.shape.expert_intermediate);
-    if (v->slices > chunks)
-        return es_err_set(err, ES_INVALID, "--slices: this model's experts have %zu chunks of %d columns",
-                          chunks, ES_CHUNK_COLUMNS);
     p->cell_bytes = es_arena_take(p->arena, p->model.layer_count, sizeof *p->cell_bytes);
     if (p->cell_bytes == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
-    size_t largest = (chunks + v->slices - 1) / v->slices;
-    for (size_t l = 0; l < p->model.layer_count; l++)
-        p->cell_bytes[l] = (p->model.expert_bytes[l] * largest + chunks - 1) / chunks;
-    return ES_OK;
+    es_status status = es_placement_model_cells(&p->model, v->slices, p->cell_bytes, err);
+    return status == ES_OK ? ES_OK : es_err_prefix(err, "--slices");
 }
 
 static es_status gather(const placement_values *v, planning *p, es_err *err)

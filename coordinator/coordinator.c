@@ -11,6 +11,8 @@
 #include "experts/local_backend.h"
 #include "net/keys.h"
 
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +24,10 @@ struct es_coordinator {
     const es_kernels *kernels;
     es_pool *pool;
     es_keys keys;
-    es_swarm *swarm; /* NULL: experts are computed here */
+    es_trust trust;         /* whose placements are followed */
+    es_swarm *swarm;        /* NULL: experts are computed here */
+    es_registry *registry;  /* NULL: nodes are as the options say */
+    es_membership *members; /* with it */
     es_expert_backend *backend;
     es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
@@ -159,6 +164,69 @@ const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT] = {
      .help = "requests of one API key that may wait; 0 is as many as --queue"},
 };
 
+enum { PLACEMENT_AUTO, PLACEMENT_MANUAL };
+static const char *const PLACEMENTS[] = {"auto", "manual", NULL};
+
+const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT] = {
+    {.name = "--placement",
+     .kind = ES_OPTION_CHOICE,
+     .at = offsetof(es_coordinator_options, placement),
+     .given_at = offsetof(es_coordinator_options, placement_given),
+     .choices = PLACEMENTS,
+     .fallback = "auto with --registry, manual with --etcd",
+     .help = "auto plans when nodes come, drain or are gone; manual leaves it to 'essaim placement apply'"},
+    {.name = "--placement-mode",
+     .kind = ES_OPTION_CHOICE,
+     .at = offsetof(es_coordinator_options, placement_mode),
+     .given_at = offsetof(es_coordinator_options, placement_mode_given),
+     .choices = ES_PLACEMENT_MODES,
+     .fallback = "as it stands, at first group",
+     .help = "how experts are laid out"},
+    {.name = "--copies",
+     .kind = ES_OPTION_COUNT,
+     .argument = "R",
+     .at = offsetof(es_coordinator_options, copies),
+     .max = ES_COPIES_MAX,
+     .initial = "0",
+     .help = "of each expert, on different nodes; 0: as many as stand, at first 1"},
+    {.name = "--replace-after",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_coordinator_options, replace_after_s),
+     .unit = "s",
+     .min = 1,
+     .max = 7 * 86400,
+     .initial = "120",
+     .help = "until a node that does not answer is planned without"},
+    {.name = "--trust",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_coordinator_options, trust),
+     .help = "signing keys, \"ed25519:...\", whose placements are followed beside those signed with --keys"},
+};
+
+static bool follows(const es_coordinator_options *o)
+{
+    return o->registry.folder != NULL || o->registry.etcd != NULL;
+}
+
+es_status es_coordinator_check(const es_coordinator_options *o, es_err *err)
+{
+    es_status status = es_registry_options_check(&o->registry, err);
+    if (status != ES_OK) return status;
+    if (follows(o) && (o->nodes.count > 0 || o->nodes_file != NULL))
+        return es_err_set(
+            err, ES_INVALID,
+            "--node and --nodes name the nodes, --registry and --etcd find them: one of the two");
+    if (o->trust != NULL && o->keys == NULL)
+        return es_err_set(err, ES_INVALID,
+                          "--trust goes with --keys: without keys placements are not signed");
+    if (!follows(o) && (o->trust != NULL || o->placement_given || o->placement_mode_given || o->copies > 0))
+        return es_err_set(err, ES_INVALID,
+                          "--placement, --placement-mode, --copies and --trust go with --registry or --etcd");
+    return ES_OK;
+}
+
 static es_status open_local_experts(es_coordinator *c, es_expert_backend **ret_backend, es_err *err)
 {
     es_expert_engine_options engine = {
@@ -195,11 +263,52 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
     return status;
 }
 
+/* Whoever has our keys may sign, and those whom the user names. */
+static es_status trust_signers(es_coordinator *c, es_err *err)
+{
+    es_signer signer;
+    es_status status = es_signer_derive(&c->keys, &signer, err);
+    if (status == ES_OK) status = es_trust_add(&c->trust, signer.public_key, err);
+    es_signer_wipe(&signer);
+    if (status == ES_OK && c->options.trust != NULL) status = es_trust_load(c->options.trust, &c->trust, err);
+    return status;
+}
+
+/* From here on the swarm's nodes are those of the registry. */
+static es_status open_members(es_coordinator *c, es_err *err)
+{
+    const es_coordinator_options *o = &c->options;
+    es_status status = o->keys != NULL ? trust_signers(c, err) : ES_OK;
+    if (status != ES_OK) return status;
+    const es_membership_options options = {
+        .registry = c->registry,
+        .embedded = o->registry.folder != NULL,
+        .swarm = c->swarm,
+        .shape = &c->model->shape,
+        .fingerprint = c->model->fingerprint,
+        .model = o->model_dir,
+        .row_format = o->row_format,
+        .keys = o->keys != NULL ? &c->keys : NULL,
+        .trust = &c->trust,
+        .automatic = o->placement_given ? o->placement == PLACEMENT_AUTO : o->registry.folder != NULL,
+        .mode_given = o->placement_mode_given,
+        .mode = (es_placement_mode)o->placement_mode,
+        .copies = o->copies,
+        .replace_after_s = (unsigned)o->replace_after_s,
+    };
+    return es_membership_create(&options, &c->members, err);
+}
+
+/* Whether nodes compute the experts. */
+static bool has_swarm(const es_coordinator *c)
+{
+    return c->options.nodes.count > 0 || follows(&c->options);
+}
+
 /* Binds the backbone, and every expert too when they are computed here. */
 static es_status open_model(es_coordinator *c, es_progress_fn *progress, void *context, es_err *err)
 {
-    es_model_parts parts = {.backbone = true,
-                            .all_experts = c->options.nodes.count == 0 || c->options.local_experts};
+    es_model_parts parts = {.backbone = true, .all_experts = !has_swarm(c) || c->options.local_experts};
     es_status status = es_model_open(c->options.model_dir, &parts, progress, context, &c->model, err);
     if (status != ES_OK) return status;
     size_t own = c->model->shape.context;
@@ -227,15 +336,18 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
     if (c->options.nodes_file != NULL)
         status = es_node_list_read(c->options.nodes_file, c->arena, &c->options.nodes, err);
     if (status == ES_OK) status = es_kernels_select(c->options.isa, &c->kernels, err);
+    if (status == ES_OK && follows(&c->options))
+        status = es_registry_open(&c->options.registry, &c->registry, err);
     if (status == ES_OK) status = start_blas(c, err);
     if (status == ES_OK) status = open_model(c, progress, context, err);
     if (status == ES_OK) status = es_pool_create(c->options.threads, &c->pool, err);
     /* A model without routed experts has nobody to ask for them. */
-    if (status == ES_OK && c->options.nodes.count == 0 && c->model->shape.experts > 0)
+    if (status == ES_OK && !has_swarm(c) && c->model->shape.experts > 0)
         status = open_local_experts(c, &c->backend, err);
-    if (status == ES_OK && c->options.nodes.count > 0 && c->options.local_experts)
+    if (status == ES_OK && has_swarm(c) && c->options.local_experts)
         status = open_local_experts(c, &c->local, err);
-    if (status == ES_OK && c->options.nodes.count > 0) status = open_swarm(c, err);
+    if (status == ES_OK && has_swarm(c)) status = open_swarm(c, err);
+    if (status == ES_OK && c->registry != NULL) status = open_members(c, err);
     if (status != ES_OK) return status;
     es_forward_options forward = {
         .model = c->model,
@@ -271,6 +383,8 @@ void es_coordinator_close(es_coordinator **coordinator)
     es_coordinator *c = *coordinator;
     if (c == NULL) return;
     es_forward_destroy(&c->forward);
+    es_membership_destroy(&c->members);
+    es_registry_close(&c->registry);
     if (c->backend != NULL) c->backend->destroy(&c->backend);
     if (c->local != NULL) c->local->destroy(&c->local);
     es_keys_wipe(&c->keys);
@@ -279,6 +393,28 @@ void es_coordinator_close(es_coordinator **coordinator)
     es_arena_destroy(&c->arena);
     free(c);
     *coordinator = NULL;
+}
+
+es_status es_coordinator_wait(es_coordinator *c, es_coordinator_waits_fn *waits, void *context, es_err *err)
+{
+    enum { LOOK_MS = 10 };
+    es_err missing;
+    if (c->members == NULL || c->local != NULL) return ES_OK;
+    while (es_swarm_missing(c->swarm, &missing) != ES_OK) {
+        char what[ES_ERR_TEXT_MAX];
+        es_membership_info info = es_membership_get(c->members, NULL, 0);
+        snprintf(what, sizeof what, "waiting for nodes that hold all experts: %.200s%s%.300s", missing.text,
+                 info.why[0] != '\0' ? "; " : "", info.why);
+        if (!waits(context, what)) return es_err_set(err, ES_CANCELLED, "stopped while %s", what);
+        es_swarm_tend(c->swarm);
+        poll(NULL, 0, LOOK_MS);
+    }
+    return ES_OK;
+}
+
+es_membership *es_coordinator_members(const es_coordinator *coordinator)
+{
+    return coordinator->members;
 }
 
 const es_model *es_coordinator_model(const es_coordinator *coordinator)
@@ -307,6 +443,11 @@ static size_t kv_pages(const es_coordinator *c)
     return es_size_max(es_size_min(4 * context_pages + 1, machine_bytes / 4 / page_bytes), 2);
 }
 
+static void tell_heat(void *context, const float *heat)
+{
+    es_membership_take_heat(context, heat);
+}
+
 es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_err *err)
 {
     const es_coordinator_options *o = &c->options;
@@ -315,6 +456,8 @@ es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_er
         .model = c->model,
         .kernels = c->kernels,
         .swarm = c->swarm,
+        .heat = c->members != NULL ? tell_heat : NULL,
+        .heat_context = c->members,
         .kv_format = o->kv_format,
         .kv_pages = kv_pages(c),
         .context = o->context,

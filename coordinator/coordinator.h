@@ -4,6 +4,8 @@
 #define ES_COORDINATOR_H
 
 #include "base/options.h"
+#include "cluster/registry_options.h"
+#include "members/members.h"
 #include "sched/engine.h"
 #include "sched/session.h"
 
@@ -19,6 +21,7 @@ typedef struct es_coordinator_options {
     es_kv_format kv_format;
     size_t context;     /* tokens of a session; 0: the model's own */
     size_t step;        /* rows of a prefill step, 1 to ES_STEP_ROWS_MAX; 0: that maximum */
+    const char *trust;  /* path of signing keys whose placements are followed beside our own; NULL: none */
     const char *keys;   /* path of our secret key; NULL: nodes on this machine only */
     size_t deadline_ms; /* for one layer's replies */
     size_t wait_s;      /* for a node to come back before what needs it fails */
@@ -28,24 +31,50 @@ typedef struct es_coordinator_options {
     size_t answers;   /* computed at once */
     size_t queue;     /* requests that may wait */
     size_t queue_key; /* of one key; 0: as many */
+
+    es_registry_options registry; /* none: the nodes are those named above */
+    int placement;                /* 0: automatic; given or not */
+    bool placement_given;
+    int placement_mode;
+    bool placement_mode_given;
+    size_t copies;          /* 0: as many as stand */
+    size_t replace_after_s; /* until a node that is gone is planned without */
 } es_coordinator_options;
 
 /* The table of the options above, for every program that coordinates. */
 enum { ES_COORDINATOR_OPTION_COUNT = 18 };
 extern const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT];
 
+/* How a coordinator follows a registry; bound to the same struct, beside ES_REGISTRY_OPTIONS. */
+enum { ES_MEMBERSHIP_OPTION_COUNT = 5 };
+extern const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT];
+
+/* Nodes are named, or a registry is; what belongs to a registry comes with one. */
+es_status es_coordinator_check(const es_coordinator_options *options, es_err *err);
+
 /* Owned by the thread that opened it; it runs the steps of sessions, an engine's thread those of the engine.
  */
 typedef struct es_coordinator es_coordinator;
 
-/* Loads the model (progress may be NULL), greets the expert nodes and checks that every expert is held. The
- * error names file, node or expert. */
+/* Loads the model (progress may be NULL), greets the expert nodes and checks that every expert is held,
+ * unless a registry says who they are: then es_coordinator_wait waits for them. The error names file, node or
+ * expert.
+ */
 es_status es_coordinator_open(const es_coordinator_options *options, es_progress_fn *progress, void *context,
                               es_coordinator **ret_coordinator, es_err *err);
 void es_coordinator_close(es_coordinator **coordinator);
 
+/* Told what is waited for; false ends the wait. */
+typedef bool es_coordinator_waits_fn(void *context, const char *what);
+
+/* Until nodes hold every expert, when a registry says who they are; before there is an engine. ES_CANCELLED
+ * when waits said so. */
+es_status es_coordinator_wait(es_coordinator *coordinator, es_coordinator_waits_fn *waits, void *context,
+                              es_err *err);
+
 /* All borrowed until the coordinator closes. */
 const es_model *es_coordinator_model(const es_coordinator *coordinator);
+es_membership *es_coordinator_members(const es_coordinator *coordinator); /* NULL: there is no registry */
 const es_kernels *es_coordinator_kernels(const es_coordinator *coordinator);
 const es_coordinator_options *es_coordinator_get_options(const es_coordinator *coordinator);
 

@@ -58,12 +58,27 @@ static const es_option_set SETS[] = {
      .options = ES_COORDINATOR_OPTIONS,
      .count = ES_COORDINATOR_OPTION_COUNT,
      .at = offsetof(values, serve.coordinator)},
+    {.heading = "Registry",
+     .options = ES_REGISTRY_OPTIONS,
+     .count = ES_REGISTRY_OPTION_COUNT,
+     .at = offsetof(values, serve.coordinator.registry)},
+    {.heading = "Membership",
+     .options = ES_MEMBERSHIP_OPTIONS,
+     .count = ES_MEMBERSHIP_OPTION_COUNT,
+     .at = offsetof(values, serve.coordinator)},
     {.heading = "HTTP",
      .options = ES_HTTP_OPTIONS,
      .count = ES_HTTP_OPTION_COUNT,
      .at = offsetof(values, serve.http)},
     {.heading = "Service", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
 };
+
+static bool wait_quietly(void *context, const char *what)
+{
+    (void)context;
+    (void)what;
+    return !es_signals_stop_asked();
+}
 
 static es_status run_lines(const values *v, es_err *err)
 {
@@ -74,6 +89,7 @@ static es_status run_lines(const values *v, es_err *err)
     es_progress_init(&progress, options->model_dir, NULL);
     es_status status = es_coordinator_open(options, es_progress_update, &progress, &coordinator, err);
     es_progress_finish(&progress);
+    if (status == ES_OK) status = es_coordinator_wait(coordinator, wait_quietly, NULL, err);
     if (status == ES_OK)
         status =
             es_chat_open(options->model_dir, v->serve.style, es_coordinator_model(coordinator), &chat, err);
@@ -87,7 +103,9 @@ static es_status run_lines(const values *v, es_err *err)
 
 static es_status check(const void *arg, es_err *err)
 {
-    return es_http_check(&((const values *)arg)->serve.http, err);
+    const values *v = arg;
+    es_status status = es_coordinator_check(&v->serve.coordinator, err);
+    return status == ES_OK ? es_http_check(&v->serve.http, err) : status;
 }
 
 static es_status run(const void *arg, es_err *err)
@@ -105,6 +123,8 @@ static es_status run(const void *arg, es_err *err)
 static const es_example EXAMPLES[] = {
     {"essaim-coordinator --model models/tiny-r1 --node 127.0.0.1:5700 --node 127.0.0.1:5701",
      "serve this machine's clients with the experts of two nodes"},
+    {"essaim-coordinator --model DIR --registry /var/lib/essaim/registry --copies 2 --keys essaim.key",
+     "with the nodes that joined, and a placement that follows them"},
     {"essaim-coordinator --model DIR --nodes nodes --keys essaim.key --listen *:8443 --api-keys keys "
      "--tls-cert "
      "cert.pem --tls-key key.pem",

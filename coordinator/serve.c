@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MODEL_NAME_MAX = 128, DRAIN_LOOK_MS = 20, WAIT_MS = 60000 };
+enum { MODEL_NAME_MAX = 128, DRAIN_LOOK_MS = 20, WAIT_MS = 60000, TELL_MS = 3000 };
 
 typedef struct server {
     es_http *http;
@@ -22,6 +22,8 @@ typedef struct server {
     es_api *api;
     es_progress progress;
     char model_name[MODEL_NAME_MAX];
+    char waiting[ES_ERR_TEXT_MAX]; /* what was logged last */
+    uint64_t waiting_ns;
 } server;
 
 /* The last part of the model's path, without what a file's name says of its kind. */
@@ -53,11 +55,27 @@ static void tell_progress(void *context, uint64_t done, uint64_t total)
     _exit(1);
 }
 
+/* Told again and again: the log hears what is new, at most every few seconds. */
+static bool tell_waiting(void *context, const char *what)
+{
+    server *s = context;
+    uint64_t now_ns = es_clock_now_ns();
+    es_http_waiting(s->http, what);
+    if (strcmp(what, s->waiting) != 0 && now_ns - s->waiting_ns > (uint64_t)TELL_MS * 1000000u) {
+        snprintf(s->waiting, sizeof s->waiting, "%s", what);
+        s->waiting_ns = now_ns;
+        es_log(ES_LOG_WARN, "%s", what);
+    }
+    return !es_signals_stop_asked();
+}
+
 static es_status load(server *s, const es_serve_options *o, es_err *err)
 {
     es_progress_init(&s->progress, o->coordinator.model_dir, NULL);
     es_status status = es_coordinator_open(&o->coordinator, tell_progress, s, &s->coordinator, err);
     es_progress_finish(&s->progress);
+    if (status == ES_OK) es_http_members(s->http, es_coordinator_members(s->coordinator));
+    if (status == ES_OK) status = es_coordinator_wait(s->coordinator, tell_waiting, s, err);
     if (status == ES_OK) status = es_coordinator_engine(s->coordinator, &s->engine, err);
     if (status != ES_OK) return status;
     name_model(o, s->model_name);

@@ -117,9 +117,9 @@ struct es_swarm {
     size_t node_count;
     uint64_t epoch; /* of the placement, as far as we know */
     es_mailbox mailbox;
-    uint64_t taken;                    /* the list's number */
-    _Atomic uint64_t lists, followed;  /* left so far; taken over and greeted */
-    uint64_t asked_ns;                 /* when all were asked what they hold, for work that nobody takes */
+    uint64_t taken;                   /* the list's number */
+    _Atomic uint64_t lists, followed; /* left so far; taken over and greeted */
+    uint64_t asked_ns;                /* when all were asked what they hold, for work that nobody takes */
     atomic_bool interrupted;
     es_holders *holders;
     es_plan *plan;

@@ -47,8 +47,8 @@ es_status es_plan_reserve(es_plan *plan, size_t slices_max, size_t nodes_max, es
 es_status es_plan_begin(es_plan *plan, const es_holders *holders, size_t layer, const es_expert_batch *batch,
                         es_work *ret_all, es_err *err);
 
-/* Work whose experts are held in other slices now than when it was made: ret_work is the same, with pairs that
- * nobody can compute cut where the slices are that somebody holds. Without such pairs it is work itself.
+/* Work whose experts are held in other slices now than when it was made: ret_work is the same, with pairs
+ * that nobody can compute cut where the slices are that somebody holds. Without such pairs it is work itself.
  * ES_NO_MEMORY: the call was split too often. Allocates nothing. */
 es_status es_plan_recut(es_plan *plan, const es_holders *holders, size_t layer, const es_work *work,
                         es_work *ret_work, es_err *err);

@@ -63,8 +63,8 @@ es_status es_swarm_set_nodes(es_swarm *swarm, const char *const *nodes, size_t c
 uint64_t es_swarm_lists(const es_swarm *swarm);
 uint64_t es_swarm_followed(const es_swarm *swarm);
 
-/* ES_OK when nodes that were greeted hold every routed expert; ES_NOT_FOUND names the first that nobody holds.
- * Any thread. */
+/* ES_OK when nodes that were greeted hold every routed expert; ES_NOT_FOUND names the first that nobody
+ * holds. Any thread. */
 es_status es_swarm_missing(es_swarm *swarm, es_err *err);
 
 /* What there is to do for connections between calls, without waiting; by the thread that owns the swarm.

@@ -101,8 +101,9 @@ void es_http_admit(es_http_request *r)
     if (bytes != SIZE_MAX && bytes > http->body_most)
         refuse(r, 413, "body_too_large", "the request's body is larger than the server takes");
     bool own = es_http_pages_have(http, r->path);
-    if (own && strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0)
-        refuse(r, 405, "method_not_allowed", "this path is read with GET");
+    if (own && !es_http_pages_take(r->path, r->method))
+        refuse(r, 405, "method_not_allowed",
+               es_http_pages_take(r->path, "GET") ? "this path is read with GET" : "this path takes POST");
     if (own) return;
     if (atomic_load(&http->state) == ES_HTTP_LOADING)
         refuse(r, 503, "loading", "the model is still being loaded; GET /health tells how far it is");

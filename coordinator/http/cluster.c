@@ -104,6 +104,8 @@ char *es_http_cluster_json(es_http *http)
 {
     json_t *all = json_pack("{s:o, s:o, s:o, s:o}", "model", model_json(&http->service), "engine",
                             engine_json(http), "nodes", nodes_json(http), "heat", heat_json(&http->service));
+    json_t *members = es_http_members_json(http);
+    if (members != NULL) json_object_set_new(all, "membership", members);
     char *text = all != NULL ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(all);
     return text;

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/options.h"
+#include "members/members.h"
 
 /* As the user says it; bound by the table below. Texts are borrowed for the server's life. */
 typedef struct es_http_options {
@@ -56,6 +57,13 @@ const char *es_http_url(const es_http *http);
 
 /* An es_progress_fn; context is the server. */
 void es_http_progress(void *context, uint64_t done, uint64_t total);
+
+/* Loading is done but for nodes: /health says what is waited for. */
+void es_http_waiting(es_http *http, const char *what);
+
+/* From here on /cluster shows the members and takes drains; NULL: there is no registry. Borrowed until the
+ * server closes. */
+void es_http_members(es_http *http, es_membership *members);
 
 /* What is served; borrowed until the server closes. */
 typedef struct es_http_service {

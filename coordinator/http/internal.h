@@ -11,6 +11,7 @@
 #include "net/endpoint.h"
 #include "text/buffer.h"
 
+#include <jansson.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -48,8 +49,10 @@ struct es_http {
     atomic_size_t calls, in_flight; /* the API's calls; all requests */
     atomic_ullong ids;              /* of requests */
     uint64_t id_base;
-    pthread_mutex_t keys_lock;
-    es_client_keys *keys; /* NULL: everybody may ask */
+    _Atomic(es_membership *) members; /* NULL: none, or not yet */
+    pthread_mutex_t keys_lock;     /* around keys and waiting */
+    char waiting[ES_ERR_TEXT_MAX]; /* for which nodes; "": not */
+    es_client_keys *keys;          /* NULL: everybody may ask */
     es_http_counts counts;
 };
 
@@ -107,6 +110,7 @@ enum MHD_Result es_http_reply_error(es_http_request *request, unsigned status, c
 
 /* pages.c: what the server itself answers. False: the path is none of its own. */
 bool es_http_pages_have(const es_http *http, const char *path);
+bool es_http_pages_take(const char *path, const char *method);      /* one of its own is asked so */
 bool es_http_pages_are_open(const es_http *http, const char *path); /* without an API key too */
 enum MHD_Result es_http_pages_answer(es_http_request *request);
 
@@ -114,6 +118,14 @@ enum MHD_Result es_http_pages_answer(es_http_request *request);
 void es_http_counts_init(es_http_counts *counts);
 void es_http_counts_add(es_http_counts *counts, const char *path, unsigned status, double seconds);
 void es_http_metrics_write(es_http *http, es_buffer *out);
+
+/* membership.c: the members as JSON and metrics; an order to drain one. */
+json_t *es_http_members_json(es_http *http); /* NULL: there is no registry, or memory is short */
+void es_http_members_metrics(es_http *http, es_buffer *out);
+enum MHD_Result es_http_drain_node(es_http_request *request);
+
+/* A JSON answer; takes json. */
+enum MHD_Result es_http_reply_json(es_http_request *request, unsigned status, json_t *json);
 
 /* cluster.c: the JSON of /cluster, malloc'd; NULL when memory is short. */
 char *es_http_cluster_json(es_http *http);

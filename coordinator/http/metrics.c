@@ -248,6 +248,7 @@ void es_http_metrics_write(es_http *http, es_buffer *out)
     gauge(out, "essaim_ready", "1 while requests are taken.", state == ES_HTTP_SERVING);
     write_process(http, out);
     write_requests(http, out);
+    es_http_members_metrics(http, out);
     if (state == ES_HTTP_LOADING) return;
     const es_http_service *service = &http->service;
     const es_metric_label model[] = {

@@ -20,7 +20,7 @@ static enum MHD_Result send_text(es_http_request *r, unsigned status, const char
 }
 
 /* Takes json. */
-static enum MHD_Result send_json(es_http_request *r, unsigned status, json_t *json)
+enum MHD_Result es_http_reply_json(es_http_request *r, unsigned status, json_t *json)
 {
     char *text = json_dumps(json, JSON_COMPACT);
     json_decref(json);
@@ -29,20 +29,23 @@ static enum MHD_Result send_json(es_http_request *r, unsigned status, json_t *js
 
 static enum MHD_Result answer_health(es_http_request *r)
 {
-    const es_http *http = r->http;
+    es_http *http = r->http;
     double loaded = (double)atomic_load(&http->loaded), to_load = (double)atomic_load(&http->to_load);
     switch ((es_http_state)atomic_load(&http->state)) {
     case ES_HTTP_SERVING:
-        return send_json(r, 200, json_pack("{s:s}", "status", "ok"));
+        return es_http_reply_json(r, 200, json_pack("{s:s}", "status", "ok"));
     case ES_HTTP_DRAINING:
-        return send_json(r, 503, json_pack("{s:s}", "status", "draining"));
+        return es_http_reply_json(r, 503, json_pack("{s:s}", "status", "draining"));
     case ES_HTTP_LOADING:
         break;
     }
-    return send_json(r, 503,
-                     json_pack("{s:s, s:f, s:I, s:I}", "status", "loading", "progress",
+    json_t *health = json_pack("{s:s, s:f, s:I, s:I}", "status", "loading", "progress",
                                to_load > 0.0 ? loaded / to_load : 0.0, "loaded_bytes", (json_int_t)loaded,
-                               "total_bytes", (json_int_t)to_load));
+                               "total_bytes", (json_int_t)to_load);
+    pthread_mutex_lock(&http->keys_lock);
+    if (http->waiting[0] != '\0') json_object_set_new(health, "reason", json_string(http->waiting));
+    pthread_mutex_unlock(&http->keys_lock);
+    return es_http_reply_json(r, 503, health);
 }
 
 static enum MHD_Result answer_metrics(es_http_request *r)
@@ -64,11 +67,13 @@ static enum MHD_Result answer_cluster(es_http_request *r)
 static const struct {
     const char *path;
     bool open;
+    const char *method; /* "GET": HEAD too */
     enum MHD_Result (*answer)(es_http_request *r);
 } OWN[] = {
-    {"/health", true, answer_health},
-    {"/metrics", false, answer_metrics},
-    {"/cluster", false, answer_cluster},
+    {"/health", true, "GET", answer_health},
+    {"/metrics", false, "GET", answer_metrics},
+    {"/cluster", false, "GET", answer_cluster},
+    {"/cluster/drain", false, "POST", es_http_drain_node},
 };
 enum { OWN_COUNT = sizeof OWN / sizeof OWN[0] };
 
@@ -89,6 +94,13 @@ static const es_http_asset *find_asset(const es_http *http, const char *path)
 bool es_http_pages_have(const es_http *http, const char *path)
 {
     return find_own(path) < OWN_COUNT || find_asset(http, path) != NULL;
+}
+
+bool es_http_pages_take(const char *path, const char *method)
+{
+    size_t own = find_own(path);
+    const char *taken = own < OWN_COUNT ? OWN[own].method : "GET";
+    return strcmp(method, taken) == 0 || (strcmp(taken, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
 bool es_http_pages_are_open(const es_http *http, const char *path)

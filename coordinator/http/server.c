@@ -279,6 +279,18 @@ void es_http_progress(void *context, uint64_t done, uint64_t total)
     atomic_store(&http->to_load, total);
 }
 
+void es_http_waiting(es_http *http, const char *what)
+{
+    pthread_mutex_lock(&http->keys_lock);
+    snprintf(http->waiting, sizeof http->waiting, "%s", what);
+    pthread_mutex_unlock(&http->keys_lock);
+}
+
+void es_http_members(es_http *http, es_membership *members)
+{
+    atomic_store(&http->members, members);
+}
+
 void es_http_serve(es_http *http, const es_http_service *service)
 {
     http->service = *service;

@@ -29,8 +29,8 @@ typedef struct es_reconcile_step {
     size_t kept;         /* of the latter those that somebody else is still to load, or to be seen with */
 } es_reconcile_step;
 
-/* Chunks that some node is to hold and cannot be asked for yet: it is not reached, does not hold them or was not
- * seen with them. Overwrites ret_uncovered. */
+/* Chunks that some node is to hold and cannot be asked for yet: it is not reached, does not hold them or was
+ * not seen with them. Overwrites ret_uncovered. */
 void es_reconcile_uncovered(const es_reconcile_node *nodes, size_t count, es_chunk_set *ret_uncovered);
 
 /* The next step of one node. Nodes load before anybody drops: a chunk is dropped only when it is not in
@@ -39,7 +39,8 @@ es_reconcile_step es_reconcile_next(const es_reconcile_node *node, const es_chun
 
 /* The chunks of a step: what it gains, or what it loses and others have. Overwrites ret_units. */
 void es_reconcile_gains(const es_reconcile_node *node, es_chunk_set *ret_units);
-void es_reconcile_drops(const es_reconcile_node *node, const es_chunk_set *uncovered, es_chunk_set *ret_units);
+void es_reconcile_drops(const es_reconcile_node *node, const es_chunk_set *uncovered,
+                        es_chunk_set *ret_units);
 
 /* True when every node holds, and was seen with, all that it is to hold. */
 bool es_reconcile_complete(const es_reconcile_node *nodes, size_t count);

@@ -68,6 +68,7 @@ static void publish_heat(es_engine *e)
     if (now - e->heat_read_ns < HEAT_NS) return;
     e->heat_read_ns = now;
     es_forward_read_heat(e->options.forward, now, e->heat);
+    if (e->options.heat != NULL) e->options.heat(e->options.heat_context, e->heat);
 }
 
 /* Who finds no request open any more finds them all counted. */

@@ -67,9 +67,9 @@ static es_status replace(es_etcd_registry *r, const es_etcd_pair *pair, const ch
 {
     json_t *reply;
     size_t length = strlen(pair->key);
-    json_t *compare = json_pack("{s:s, s:s, s:o, s:I}", "target", "MOD", "result", "EQUAL", "key",
-                                es_etcd_bytes(pair->key, length), "mod_revision",
-                                (json_int_t)pair->mod_revision);
+    json_t *compare =
+        json_pack("{s:s, s:s, s:o, s:I}", "target", "MOD", "result", "EQUAL", "key",
+                  es_etcd_bytes(pair->key, length), "mod_revision", (json_int_t)pair->mod_revision);
     json_t *then = json_pack("{s:{s:o, s:o, s:b}}", "request_put", "key", es_etcd_bytes(pair->key, length),
                              "value", es_etcd_bytes(value, strlen(value)), "ignore_lease", 1);
     es_status status =

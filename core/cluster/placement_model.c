@@ -76,9 +76,22 @@ static es_status read_source(const char *path, es_arena *arena, es_placement_mod
 }
 
 es_status es_placement_model_read(const char *path, es_arena *arena, es_placement_model *ret_model,
-                                   es_err *err)
+                                  es_err *err)
 {
     *ret_model = (es_placement_model){.layer_count = 0};
     return es_shards_is_path(path) ? read_shards(path, arena, ret_model, err)
                                    : read_source(path, arena, ret_model, err);
+}
+
+es_status es_placement_model_cells(const es_placement_model *model, size_t slices, uint64_t *ret_cell_bytes,
+                                   es_err *err)
+{
+    size_t chunks = es_chunks_of(model->shape.expert_intermediate);
+    if (slices > chunks)
+        return es_err_set(err, ES_INVALID, "%zu slices: this model's experts have %zu chunks of %d columns",
+                          slices, chunks, ES_CHUNK_COLUMNS);
+    size_t largest = (chunks + slices - 1) / slices;
+    for (size_t l = 0; l < model->layer_count; l++)
+        ret_cell_bytes[l] = (model->expert_bytes[l] * largest + chunks - 1) / chunks;
+    return ES_OK;
 }

@@ -18,6 +18,11 @@ typedef struct es_placement_model {
 /* Of shards: sizes and checksums from their manifests. Of other models: the mean of all experts' sizes, and
  * no checksums. Weights are not read. */
 es_status es_placement_model_read(const char *path, es_arena *arena, es_placement_model *ret_model,
+                                  es_err *err);
+
+/* Bytes of the largest slice of an expert cut in `slices`, by layer: ret_cell_bytes [layer_count]. Chunks do
+ * not always divide. ES_INVALID when an expert has fewer chunks. */
+es_status es_placement_model_cells(const es_placement_model *model, size_t slices, uint64_t *ret_cell_bytes,
                                    es_err *err);
 
 #endif

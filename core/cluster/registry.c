@@ -87,9 +87,8 @@ void es_registry_fini(es_registry *registry)
 
 static bool says_the_same(const es_registry_view *a, const es_registry_view *b)
 {
-    return a->frozen == b->frozen && a->node_count == b->node_count &&
-           a->lapsed_count == b->lapsed_count && a->revoked_count == b->revoked_count &&
-           es_epoch_number(a->epoch) == es_epoch_number(b->epoch) &&
+    return a->frozen == b->frozen && a->node_count == b->node_count && a->lapsed_count == b->lapsed_count &&
+           a->revoked_count == b->revoked_count && es_epoch_number(a->epoch) == es_epoch_number(b->epoch) &&
            memcmp(a->lapsed, b->lapsed, a->lapsed_count * sizeof *a->lapsed) == 0 &&
            memcmp(a->nodes, b->nodes, a->node_count * sizeof *a->nodes) == 0 &&
            memcmp(a->revoked, b->revoked, a->revoked_count * sizeof *a->revoked) == 0;

@@ -58,13 +58,13 @@ es_status es_node_record_parse(const char *where, const char *text, size_t bytes
 
 /* All that is known at one moment. */
 typedef struct es_registry_view {
-    uint64_t version;      /* grows with every change seen from here */
-    bool frozen;           /* the back end does not answer: this is what it said last */
-    uint64_t answered_ns;  /* es_clock_now_ns() of its last answer, 0: never */
-    es_epoch epoch;        /* of the valid placement; {0, 0}: there is none */
-    size_t node_count;     /* of nodes whose lease holds */
-    es_node_record *nodes; /* ascending by name */
-    size_t lapsed_count;   /* embedded: of nodes whose lease ran out and that nobody removed */
+    uint64_t version;       /* grows with every change seen from here */
+    bool frozen;            /* the back end does not answer: this is what it said last */
+    uint64_t answered_ns;   /* es_clock_now_ns() of its last answer, 0: never */
+    es_epoch epoch;         /* of the valid placement; {0, 0}: there is none */
+    size_t node_count;      /* of nodes whose lease holds */
+    es_node_record *nodes;  /* ascending by name */
+    size_t lapsed_count;    /* embedded: of nodes whose lease ran out and that nobody removed */
     es_node_record *lapsed; /* ascending by name */
     size_t revoked_count;
     char (*revoked)[ES_KEY_TEXT_BYTES]; /* public keys */

@@ -21,6 +21,18 @@ enum { ARGS_MAX = 32, GRACE_MS = 20000 };
         if ((call) != ES_OK) fail_msg("%s", must_err.text);                                                  \
     } while (0)
 
+static const char *model;
+
+void use_model(const char *path)
+{
+    model = path;
+}
+
+static const char *model_path(void)
+{
+    return model != NULL ? model : tiny_r1();
+}
+
 const char *tiny_r1(void)
 {
     return ESSAIM_SOURCE_DIR "/models/tiny-r1";
@@ -45,8 +57,8 @@ static void start_node(nodes *n, size_t at, const char *listen, const char *part
     size_t args = 0;
     char name[16];
     snprintf(name, sizeof name, "n%zu", at + 1);
-    const char *argv[ARGS_MAX] = {node_program(), "--model", tiny_r1(), "--part",    part, "--listen",
-                                  listen,         "--name",  name,      "--threads", "1",  NULL};
+    const char *argv[ARGS_MAX] = {node_program(), "--model", model_path(), "--part",    part, "--listen",
+                                  listen,         "--name",  name,         "--threads", "1",  NULL};
     while (argv[args] != NULL) args++;
     for (; more != NULL && *more != NULL; more++) argv[args++] = *more;
     es_process_options options = {.argv = argv, .ready = true};
@@ -96,7 +108,7 @@ void nodes_stop(nodes *n)
 void reference_open(reference *r)
 {
     es_model_parts parts = {.all_experts = true};
-    MUST(es_model_open(tiny_r1(), &parts, NULL, NULL, &r->model, &must_err));
+    MUST(es_model_open(model_path(), &parts, NULL, NULL, &r->model, &must_err));
     MUST(es_kernels_select(NULL, &r->kernels, &must_err));
     MUST(es_pool_create(1, &r->pool, &must_err));
 }

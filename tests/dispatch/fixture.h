@@ -32,6 +32,8 @@ void nodes_start(nodes *n, size_t count);
 /* Stops them all. True when each ended by itself within its grace. */
 void nodes_stop(nodes *n);
 
+/* The model of nodes and reference from here on; tiny-r1 before, and again with NULL. Borrowed. */
+void use_model(const char *path);
 const char *tiny_r1(void);
 const char *node_program(void);
 

@@ -249,7 +249,7 @@ static void nodes_come_and_go_while_it_runs(void **state)
     assert_string_equal(es_swarm_node(swarm, 0).endpoint, n.control[2]);
     const char *bad[] = {"nowhere"};
     assert_int_equal(es_swarm_set_nodes(swarm, bad, 1, 3, &err), ES_INVALID);
-    assert_int_equal(es_swarm_set_nodes(swarm, bad, 0, 3, &err), ES_INVALID);
+    assert_int_equal(es_swarm_set_nodes(swarm, bad, ES_SWARM_NODES_MAX + 1, 3, &err), ES_INVALID);
     make_history(swarm, r, &b);
     batch_free(&b);
     es_swarm_destroy(&swarm);

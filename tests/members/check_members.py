@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""A coordinator that follows its registry: it waits for nodes, plans when they come, drain and are gone, and no request fails."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+BUILD, SOURCE = pathlib.Path(os.environ["ESSAIM_BUILD"]), pathlib.Path(os.environ["ESSAIM_SOURCE"])
+MODEL = SOURCE / "models/tiny-r1"
+PATIENCE = 60
+
+
+def wait_for(what, test):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = test()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE} s: {what}")
+        time.sleep(0.05)
+
+
+class Program:
+    """One of our programs; a line on --ready-fd says that it is ready."""
+
+    def __init__(self, *words, wait=True):
+        reader, writer = os.pipe()
+        self.process = subprocess.Popen([*map(str, words), "--ready-fd", str(writer)], pass_fds=[writer],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        self.ready = os.fdopen(reader)
+        self.said = []
+        self.listener = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
+        self.listener.start()
+        self.line = self.ready.readline() if wait else None
+
+    def stop(self, kill=False):
+        if self.process.poll() is None:
+            self.process.kill() if kill else self.process.terminate()
+        code = self.process.wait(30)
+        self.listener.join(5)
+        self.ready.close()
+        return code
+
+
+class Node(Program):
+    def __init__(self, name, at="127.0.0.1:0", *more):
+        super().__init__(BUILD / "essaim-expert-node", "--model", MODEL, "--part", "none", "--name", name, "--listen", at,
+                         "--threads", "1", *more)
+        self.name = name
+        self.at = self.line.split("control=tcp://")[1].split()[0]
+
+
+class Head(Program):
+    def __init__(self, *more):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(BUILD / "essaim-coordinator", "--model", MODEL, "--listen", f"127.0.0.1:{port}", "--threads", "1",
+                         "--quiet", *more, wait=False)
+        wait_for("the server listens", lambda: self.ask("/health")[0] != 0)
+
+    def ask(self, path, body=None):
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode() if body is not None else None,
+                                         headers={"content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except (urllib.error.URLError, OSError):
+            return 0, None
+
+    def membership(self):
+        return self.ask("/cluster")[1].get("membership", {})
+
+    def phases(self):
+        return {node["name"]: node["phase"] for node in self.membership().get("nodes", [])}
+
+    def settled(self, nodes):
+        """All these nodes, and no others, hold what the placement gives them, and nothing else."""
+        m = self.membership()
+        placed = [n for n in m.get("nodes", []) if n["experts"] > 0]
+        return m.get("epoch") == m.get("wanted_epoch") != "0.0" and sorted(n["name"] for n in placed) == sorted(nodes) and \
+            all(n["missing"] == n["surplus"] == 0 for n in placed)
+
+
+def free_port():
+    import socket
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Load:
+    """Requests without end; every answer to one prompt is the same as the first."""
+
+    def __init__(self, heads):
+        self.heads, self.stopping, self.answers, self.count, self.failed = heads, False, {}, 0, []
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(2)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, seed):
+        asked = 0
+        while not self.stopping:
+            asked += 1
+            prompt = f"Add {asked % 5} and {seed}."
+            code, answer = self.heads[asked % len(self.heads)].ask("/v1/completions", {
+                "model": "tiny-r1", "prompt": prompt, "max_tokens": 12, "temperature": 0, "logprobs": 3})
+            self.count += 1
+            if code != 200:
+                self.failed.append((code, answer))
+                continue
+            choice = answer["choices"][0]
+            seen = json.dumps([choice["text"], choice["logprobs"]])
+            if self.answers.setdefault(prompt, seen) != seen:
+                self.failed.append((prompt, seen, self.answers[prompt]))
+
+    def stop(self):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join(PATIENCE)
+        assert not self.failed, self.failed[:2]
+        assert self.count > 5, self.count
+        return self.answers
+
+
+def essaim(*words, ok=True):
+    done = subprocess.run([BUILD / "essaim", *map(str, words)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0) == ok, (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout if ok else done.stderr
+
+
+def add(node, registry):
+    essaim("node", "add", node.name, node.at, "--registry", registry)
+
+
+def right_answers():
+    """What one process says."""
+    alone = Head()
+    wait_for("alone", lambda: alone.ask("/health")[0] == 200)
+    load = Load([alone])
+    time.sleep(0.1)
+    wait_for("ten prompts", lambda: len(load.answers) == 10)
+    answers = load.stop()
+    assert alone.stop() == 0
+    return answers
+
+
+def check_life(folder):
+    right = right_answers()
+    registry = folder / "registry"
+    nodes = {name: Node(name) for name in ("n1", "n2", "n3")}
+    head = Head("--registry", registry, "--copies", "2", "--replace-after", "2")
+    code, health = head.ask("/health")
+    assert code == 503 and "layer 1: expert 0 is held by no node; there is no placement yet" in health["reason"], health
+    assert head.ask("/v1/completions", {"model": "tiny-r1", "prompt": "x"})[0] == 503
+    for node in nodes.values():
+        add(node, registry)
+    wait_for("ready", lambda: head.ask("/health")[0] == 200)
+    wait_for("three nodes hold it", lambda: head.settled(nodes))
+    load = Load([head])
+
+    # One joins: it gets its part.
+    nodes["n4"] = Node("n4")
+    add(nodes["n4"], registry)
+    wait_for("four nodes hold it", lambda: head.settled(nodes))
+
+    # All are drained and restarted, one after the other.
+    for name in sorted(nodes):
+        said = essaim("drain", name, "--url", head.url)
+        assert f"{name} is drained and may be switched off" in said, said
+        assert head.settled([n for n in nodes if n != name]) and head.phases()[name] == "drained", head.membership()
+        at = nodes[name].at
+        assert nodes[name].stop() == 0
+        nodes[name] = Node(name, at)
+        wait_for(f"{name} is back", lambda: head.settled(nodes))
+
+    # One is killed: after a while the others have its copies.
+    nodes.pop("n1").stop(kill=True)
+    wait_for("three nodes hold all", lambda: head.settled(nodes))
+
+    # By hand: stripe on two.
+    current, planned = folder / "current.json", folder / "planned.json"
+    current.write_text(essaim("placement", "show", "--json", "--registry", registry))
+    answers = load.stop()
+    assert {p: answers[p] for p in right if p in answers} == {p: right[p] for p in right if p in answers}, "other answers"
+    assert "404" in essaim("drain", "nobody", "--url", head.url, ok=False)
+    metrics = urllib.request.urlopen(head.url + "/metrics").read().decode()
+    assert 'essaim_member_phase{node="n2",phase="holds"} 1' in metrics and "essaim_placement_epoch " in metrics, metrics
+    # A copy of everything has to be somewhere: the last two go as long as memory lasts, the last not at all.
+    assert head.stop() == 0
+
+    # The registry knows them all: a coordinator that begins anew is ready when it has met them.
+    began = time.monotonic()
+    head = Head("--registry", registry, "--copies", "2")
+    wait_for("ready again", lambda: head.ask("/health")[0] == 200)
+    print(f"ready {time.monotonic() - began:.1f} s after its restart; {load.count} requests, none failed", file=sys.stderr)
+    assert head.stop() == 0
+    for node in nodes.values():
+        assert node.stop() == 0
+
+
+def check_by_hand(folder):
+    """--placement manual: only apply changes it, and one copy on a node that is gone is waited for."""
+    registry, planned = folder / "registry", folder / "planned.json"
+    nodes = {name: Node(name, "127.0.0.1:0", "--memory", "20M") for name in ("n1", "n2")}
+    head = Head("--registry", registry, "--placement", "manual", "--replace-after", "1")
+    for node in nodes.values():
+        add(node, registry)
+    wait_for("they are met", lambda: essaim("node", "list", "--registry", registry).count(" ready ") == 2)
+    time.sleep(2)
+    assert head.ask("/health")[0] == 503, "manual: nobody plans"
+    plan = ["placement", "plan", "--model", MODEL, "--registry", registry, "--out", planned]
+    essaim(*plan, "--mode", "group")
+    essaim("placement", "apply", planned, "--registry", registry)
+    wait_for("ready", lambda: head.ask("/health")[0] == 200)
+    load = Load([head])
+    for mode, copies in (("stripe", 2), ("replicate", 1), ("group", 2)):
+        essaim(*plan, "--mode", mode, "--copies", copies, "--afresh")
+        essaim("placement", "apply", planned, "--registry", registry)
+        epoch = json.loads(planned.read_text())["epoch"]
+        wait_for(f"{mode} is in force", lambda: head.membership()["epoch"] == epoch and head.settled(nodes))
+    load.stop()
+    # Nobody has room for all of it: the drain of one is called off, and said so.
+    essaim(*plan, "--mode", "group", "--copies", 1)
+    essaim("placement", "apply", planned, "--registry", registry)
+    nodes["n1"].stop(kill=True)
+    nodes["n2"].stop(kill=True)
+    wait_for("both are gone", lambda: set(head.phases().values()) == {"gone"})
+    said = essaim("drain", "n2", "--url", head.url, ok=False)
+    assert "cannot be drained" in said, said
+    assert head.stop() == 0
+
+
+def main():
+    checks = [check_life, check_by_hand]
+    for check in checks:
+        folder = pathlib.Path(tempfile.mkdtemp())
+        try:
+            check(folder)
+        finally:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
