@@ -41,6 +41,8 @@ static es_status start_node(cli_swarm *swarm, const char *program, const char *m
                           name,
                           "--threads",
                           "1",
+                          "--log-level",
+                          "warning",
                           "--isa",
                           isa != NULL ? isa : "auto",
                           cut ? NULL : "--part",

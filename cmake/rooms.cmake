@@ -34,6 +34,7 @@ function(essaim_room name)
   add_library(es_${name} STATIC ${ROOM_SOURCES})
   target_include_directories(es_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_SOURCE_DIR}/..)
   target_compile_options(es_${name} PRIVATE ${ESSAIM_WARNINGS})
+  target_compile_definitions(es_${name} PRIVATE ES_ROOM="${name}") # what log lines say
   target_link_libraries(es_${name} PUBLIC ${ROOM_LINK} PRIVATE ${ROOM_PRIVATE_LINK})
 endfunction()
 

@@ -11,6 +11,7 @@
 
 typedef struct values {
     es_serve_options serve;
+    es_log_options log;
     size_t ready_fd;
     bool lines, quiet;
 } values;
@@ -43,7 +44,7 @@ static const es_option OPTIONS[] = {
     {.name = "--quiet",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(values, quiet),
-     .help = "no line on stderr for each request"},
+     .help = "no line on stderr for each request: --log-level warning"},
     {.name = "--ready-fd",
      .kind = ES_OPTION_COUNT,
      .argument = "FD",
@@ -71,6 +72,7 @@ static const es_option_set SETS[] = {
      .count = ES_HTTP_OPTION_COUNT,
      .at = offsetof(values, serve.http)},
     {.heading = "Service", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
+    {.heading = "Log", .options = ES_LOG_OPTIONS, .count = ES_LOG_OPTION_COUNT, .at = offsetof(values, log)},
 };
 
 static bool wait_quietly(void *context, const char *what)
@@ -111,7 +113,9 @@ static es_status check(const void *arg, es_err *err)
 static es_status run(const void *arg, es_err *err)
 {
     const values *v = arg;
-    es_log_configure("essaim-coordinator", v->lines || v->quiet ? ES_LOG_WARN : ES_LOG_INFO);
+    es_log_options log = v->log;
+    if (!log.level_given && (v->lines || v->quiet)) log.level = ES_LOG_WARN;
+    es_log_serve("essaim-coordinator", &log);
     es_status status = es_signals_start(err);
     if (status != ES_OK) return status;
     if (v->lines) return run_lines(v, err);

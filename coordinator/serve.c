@@ -141,7 +141,7 @@ static es_status serve(server *s, const es_serve_options *o, es_err *err)
         es_status status = es_process_say_ready(o->ready_fd, line, err);
         if (status != ES_OK) return status;
     } else {
-        fprintf(stderr, "essaim-coordinator: %s at %s\n", s->model_name, es_http_url(s->http));
+        es_log(ES_LOG_INFO, "%s is served at %s", s->model_name, es_http_url(s->http));
     }
     es_notify_ready(es_http_url(s->http));
     wait_for_signal(s);

@@ -31,7 +31,8 @@ typedef struct values {
     es_option_list shards, sources;
     size_t data_port, shard_port, give_rate, threads, ready_fd;
     int rows;
-    bool shard_port_given, part_given, lock_memory, huge_pages, die_with_parent, verbose;
+    bool shard_port_given, part_given, lock_memory, huge_pages, die_with_parent;
+    es_log_options log;
 } values;
 
 static const es_option OPTIONS[] = {
@@ -158,13 +159,12 @@ static const es_option OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(values, die_with_parent),
      .help = "stop when the thread that started this program ends"},
-    {.name = "--verbose",
-     .kind = ES_OPTION_FLAG,
-     .at = offsetof(values, verbose),
-     .help = "tell on stderr who comes"},
 };
 
-static const es_option_set SETS[] = {{"Options", OPTIONS, sizeof OPTIONS / sizeof OPTIONS[0], 0}};
+static const es_option_set SETS[] = {
+    {.heading = "Options", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
+    {.heading = "Log", .options = ES_LOG_OPTIONS, .count = ES_LOG_OPTION_COUNT, .at = offsetof(values, log)},
+};
 
 static const es_example EXAMPLES[] = {
     {"essaim-expert-node --model models/tiny-r1 --part 2/4 --listen 127.0.0.1:5702",
@@ -402,7 +402,7 @@ static es_status run(const void *given, es_err *err)
 {
     const values *v = given;
     node n = {.values = v};
-    es_log_configure("essaim-expert-node", v->verbose ? ES_LOG_INFO : ES_LOG_WARN);
+    es_log_serve("essaim-expert-node", &v->log);
     name_node(v, &n);
     es_status status = v->die_with_parent ? tie_to_parent(err) : ES_OK;
     if (status == ES_OK) status = es_kernels_select(v->isa, &n.kernels, err);
@@ -427,7 +427,7 @@ static es_status run(const void *given, es_err *err)
 static const es_command COMMAND = {
     .summary = "holds a share of a model's experts and computes them for coordinators",
     .sets = SETS,
-    .set_count = 1,
+    .set_count = sizeof SETS / sizeof SETS[0],
     .examples = EXAMPLES,
     .example_count = sizeof EXAMPLES / sizeof EXAMPLES[0],
     .values_bytes = sizeof(values),

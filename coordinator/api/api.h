@@ -26,6 +26,7 @@ void es_api_destroy(es_api **api);
 
 /* Borrowed for the call that begins it, but wake and context. */
 typedef struct es_api_request {
+    const char *id;      /* for logs, as es_request_options has it; NULL: none */
     const char *method;  /* "GET", "POST", … */
     const char *path;    /* decoded, without the query and without a leading /v1: "/chat/completions" */
     const char *version; /* the header anthropic-version, or NULL */
@@ -75,6 +76,7 @@ es_api_pulled es_api_call_pull(es_api_call *call, char *out, size_t room, size_t
 typedef struct es_api_summary {
     size_t prompt_tokens, cached_tokens, new_tokens;
     const char *finish; /* static; "" when not over */
+    uint64_t first_ns;  /* when the first token came; 0: none did */
 } es_api_summary;
 es_api_summary es_api_call_summary(const es_api_call *call);
 

@@ -69,7 +69,8 @@ void api_event_end(es_api_call *call)
 static es_status submit_one(es_api_call *call, const es_api_request *request, const api_ask *ask,
                             size_t prompt, es_constraint_plan *plan, es_err *err)
 {
-    const es_request_options options = {.key = request->key,
+    const es_request_options options = {.id = request->id,
+                                        .key = request->key,
                                         .prompt = ask->prompt[prompt].ids,
                                         .prompt_count = ask->prompt[prompt].count,
                                         .choices = ask->choices,
@@ -181,6 +182,7 @@ static void finish_choice(es_api_call *call, api_choice *choice, const es_event 
 static void take_event(es_api_call *call, size_t request, const es_event *event)
 {
     api_choice *choice = &call->choice[request * call->choices_each + event->choice];
+    if (event->kind == ES_EVENT_TOKEN && call->first_ns == 0) call->first_ns = es_clock_now_ns();
     if (event->kind == ES_EVENT_FAILED) {
         fail(call, event->err);
         return;
@@ -260,8 +262,10 @@ es_api_pulled es_api_call_pull(es_api_call *call, char *out, size_t room, size_t
 
 es_api_summary es_api_call_summary(const es_api_call *call)
 {
-    es_api_summary summary = {
-        .prompt_tokens = call->prompt_tokens, .cached_tokens = call->cached_tokens, .finish = ""};
+    es_api_summary summary = {.prompt_tokens = call->prompt_tokens,
+                              .cached_tokens = call->cached_tokens,
+                              .finish = "",
+                              .first_ns = call->first_ns};
     for (size_t i = 0; i < call->choices; i++) {
         summary.new_tokens += call->choice[i].tokens;
         if (call->complete && call->choice[i].finish != NULL) summary.finish = call->choice[i].finish;

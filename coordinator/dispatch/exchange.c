@@ -76,6 +76,8 @@ static void take_error(es_swarm *swarm, es_node *node, es_ticket *ticket, bool s
     es_part *part = ticket != NULL && ticket->attempt != ES_PROBE_ATTEMPT ? part_of(swarm, ticket) : NULL;
     bool probe = ticket != NULL && ticket->attempt == ES_PROBE_ATTEMPT;
     if (ticket != NULL) es_node_settle(node, ticket);
+    es_swarm_log(swarm, node, said && wants_hello(why->status) ? ES_LOG_INFO : ES_LOG_WARN,
+                 "node %s (%s): %s", node->name, node->where, why->text);
     swarm->changes++;
     node->counted.errors++;
     node->counted.corrupt += why->status == ES_CORRUPT;
@@ -228,6 +230,8 @@ static void ticket_due(es_swarm *swarm, es_node *node, es_ticket *ticket, uint64
     }
     if (!ticket->late && now_ns >= ticket->deadline_ns) {
         ticket->late = true;
+        es_swarm_log(swarm, node, ES_LOG_INFO, "node %s (%s) is late: no answer within %" PRIu64 " ms",
+                     node->name, node->where, (ticket->deadline_ns - ticket->sent_ns) / 1000000);
         node->doubts++;
         es_part *part = ticket->attempt != ES_PROBE_ATTEMPT ? part_of(swarm, ticket) : NULL;
         if (part != NULL && part->child_count == 0 && es_part_give_out(swarm, part, now_ns))
@@ -281,7 +285,7 @@ void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
         if (node->channel != NULL && !computes)
             es_exchange_lose(swarm, node, &err, now_ns);
         else
-            es_node_note(node, &err);
+            es_node_note(swarm, node, &err);
     }
     note_followed(swarm);
     run_timers(swarm, now_ns);

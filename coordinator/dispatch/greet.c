@@ -136,6 +136,7 @@ static es_status take_hello(es_swarm *swarm, es_node *node, const es_hello_reply
     swarm->epoch = swarm->epoch > hello->epoch ? swarm->epoch : hello->epoch;
     node->data_at = node->control_at;
     node->data_at.port = (uint16_t)hello->data_port;
+    node->requests_told = 0;
     node->wants_hello = node->stale = false;
     swarm->changes++;
     return ES_OK;

@@ -2,6 +2,7 @@
 #ifndef ES_DISPATCH_INTERNAL_H
 #define ES_DISPATCH_INTERNAL_H
 
+#include "base/log.h"
 #include "dispatch/history.h"
 #include "dispatch/plan.h"
 #include "dispatch/swarm.h"
@@ -66,11 +67,12 @@ typedef struct es_node {
     es_endpoint data_at;
     es_channel *channel; /* data; NULL when lost */
     es_ticket tickets[ES_TICKETS_MAX];
-    size_t owed;        /* tickets that are not free */
-    size_t doubts;      /* of them late */
-    unsigned errors;    /* in a row */
-    unsigned probes;    /* answered since it was lost */
-    uint64_t probed_ns; /* when it was tried last for want of work */
+    size_t owed;            /* tickets that are not free */
+    size_t doubts;          /* of them late */
+    unsigned errors;        /* in a row */
+    unsigned probes;        /* answered since it was lost */
+    uint64_t probed_ns;     /* when it was tried last for want of work */
+    uint64_t requests_told; /* the version of the swarm's requests that it knows */
     es_history history;
     es_swarm_node_info counted; /* its counters only */
 } es_node;
@@ -132,9 +134,13 @@ struct es_swarm {
     size_t row_bytes;        /* of the rows we send */
     zmq_pollitem_t *polling; /* [4 * ES_SWARM_NODES_MAX] */
     uint64_t tended_ns;
-    uint64_t probe;   /* counts probes: the step that travels with them */
-    unsigned changes; /* counts what may let a part be given out that could not be */
-    double hedges;    /* that may be sent: a few for a hundred requests */
+    uint64_t probe;                          /* counts probes: the step that travels with them */
+    uint64_t step;                           /* of who owns us, for logs */
+    char requests[ES_WIRE_REQUESTS_MAX + 1]; /* whose rows are computed */
+    uint64_t requests_version;               /* counts changes of it */
+    es_log_limit told;                       /* lines about nodes */
+    unsigned changes;                        /* counts what may let a part be given out that could not be */
+    double hedges;                           /* that may be sent: a few for a hundred requests */
 
     /* The call under way. */
     uint64_t call; /* counts start(): the step that travels */
@@ -166,7 +172,7 @@ void es_node_settle(es_node *node, es_ticket *ticket);
 
 /* Another try to reach a node that is not up failed: remembered unless it was up before: why it was lost says
  * more. */
-void es_node_note(es_node *node, const es_err *why);
+void es_node_note(es_swarm *swarm, es_node *node, const es_err *why);
 
 /* No work for it before it was greeted and tried out again: closes its data channel, which is the only sure
  * way to discard what is queued. Parts that it owes are to be failed before. */
@@ -224,6 +230,12 @@ bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns);
 /* Sends request and rows to node; ES_UNAVAILABLE or ES_TIMEOUT: it takes none. */
 es_status es_send_request(es_swarm *swarm, es_node *node, const es_wire_request *request, const es_rows *rows,
                           const uint32_t *row, size_t *ret_bytes, es_err *err);
+
+/* swarm.c */
+
+/* An event about node, with what is under way; so many a second. */
+void es_swarm_log(es_swarm *swarm, const es_node *node, es_log_level level, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* exchange.c */
 

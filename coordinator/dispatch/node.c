@@ -80,27 +80,29 @@ void es_node_settle(es_node *node, es_ticket *ticket)
     *ticket = (es_ticket){.call = 0};
 }
 
-void es_node_note(es_node *node, const es_err *why)
+void es_node_note(es_swarm *swarm, es_node *node, const es_err *why)
 {
     if (!node->was_up)
         node->why = *why;
     else if (why->status == ES_MISMATCH && node->hello_sent)
-        es_log(ES_LOG_WARN, "node %s (%s): %s", node->name, node->where, why->text);
+        es_swarm_log(swarm, node, ES_LOG_WARN, "node %s (%s): %s", node->name, node->where, why->text);
 }
 
 void es_node_drop(es_swarm *swarm, es_node *node, const es_err *why, uint64_t now_ns)
 {
-    es_node_note(node, why);
+    es_node_note(swarm, node, why);
     if (node->stage == ES_NODE_UP) {
         node->why = *why;
         node->lost_ns = now_ns;
         node->counted.lost++;
-        es_log(ES_LOG_WARN, "node %s (%s) is lost: %s", node->name, node->where, why->text);
+        es_swarm_log(swarm, node, ES_LOG_WARN, "node %s (%s) is lost: %s", node->name, node->where,
+                     why->text);
     }
     es_channel_close(&node->channel);
     es_channel_close(&node->control);
     memset(node->tickets, 0, sizeof node->tickets);
     node->owed = node->doubts = 0;
+    node->requests_told = 0;
     node->errors = node->probes = 0;
     node->stage = ES_NODE_LOST;
     node->wants_hello = true;
@@ -111,8 +113,8 @@ void es_node_drop(es_swarm *swarm, es_node *node, const es_err *why, uint64_t no
 static void set_up(es_swarm *swarm, es_node *node, uint64_t now_ns)
 {
     if (node->was_up)
-        es_log(ES_LOG_WARN, "node %s (%s) is back after %.1f s", node->name, node->where,
-               (double)(now_ns - node->lost_ns) * 1e-9);
+        es_swarm_log(swarm, node, ES_LOG_WARN, "node %s (%s) is back after %.1f s", node->name, node->where,
+                     (double)(now_ns - node->lost_ns) * 1e-9);
     node->stage = ES_NODE_UP;
     node->was_up = true;
     node->errors = 0;
@@ -147,9 +149,11 @@ void es_node_probe(es_swarm *swarm, es_node *node, uint64_t now_ns)
                                .pairs_per_row = &one,
                                .expert = &u->expert_first,
                                .weight = &weight,
+                               .requests = "probe",
                                .chunks = chunks != 0 ? &chunks : NULL};
     size_t bytes;
     if (es_send_request(swarm, node, &request, &rows, &row, &bytes, NULL) != ES_OK) return;
+    node->requests_told = 0;
     es_ticket *t = es_node_owe(node, request.ids.step, ES_PROBE_ATTEMPT, u->layer);
     double share = 1.0 / u->slices;
     t->cost = share * es_history_cost(1, 1);

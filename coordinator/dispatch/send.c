@@ -152,7 +152,9 @@ static void ask(es_swarm *swarm, es_part *part, es_node *node)
                                .pairs_per_row = w->pairs_per_row,
                                .expert = w->expert,
                                .weight = w->weight,
-                               .chunks = w->sliced ? w->chunks : NULL};
+                               .chunks = w->sliced ? w->chunks : NULL,
+                               .requests =
+                                   node->requests_told != swarm->requests_version ? swarm->requests : ""};
     es_err err;
     size_t bytes = 0;
     es_status status = es_send_request(swarm, node, &request, rows, w->row, &bytes, &err);
@@ -164,6 +166,7 @@ static void ask(es_swarm *swarm, es_part *part, es_node *node)
         return;
     }
     es_ticket *ticket = es_node_owe(node, swarm->call, request.ids.attempt, request.ids.layer);
+    node->requests_told = swarm->requests_version;
     ticket->cost = w->cost;
     ticket->bytes = bytes;
     ticket->sent_ns = now_ns;

@@ -6,6 +6,8 @@
 #include "base/size.h"
 #include "dispatch/internal.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,7 +15,7 @@
 const double ES_SWARM_LATENCY_BOUND[ES_SWARM_LATENCY_BOUNDS] = {
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10};
 
-enum { GREETING_MS = 1 };
+enum { GREETING_MS = 1, LINES_A_SECOND = 20 };
 static const double HEDGES_AT_FIRST = 4;
 
 static void destroy_backend(es_expert_backend **backend)
@@ -122,7 +124,7 @@ static es_status greet_all(es_swarm *swarm, uint64_t deadline_ns, es_err *err)
             es_status status = es_node_tend(swarm, node, now_ns, err);
             if (status != ES_OK && status != ES_TIMEOUT && status != ES_UNAVAILABLE)
                 return at_node(node, err);
-            if (status != ES_OK) es_node_note(node, err);
+            if (status != ES_OK) es_node_note(swarm, node, err);
             up += node->stage == ES_NODE_UP;
         }
         if (up == swarm->node_count || now_ns >= deadline_ns) return ES_OK;
@@ -294,6 +296,36 @@ es_status es_swarm_missing(es_swarm *swarm, es_err *err)
     pthread_mutex_unlock(&box->lock);
     if (missing.status != ES_OK && err != NULL) *err = missing;
     return missing.status;
+}
+
+void es_swarm_name_step(es_swarm *swarm, uint64_t step, const char *requests)
+{
+    swarm->step = step;
+    if (requests == NULL) return;
+    ES_ASSERT(es_wire_requests_valid(requests));
+    strcpy(swarm->requests, requests);
+    swarm->requests_version++;
+}
+
+void es_swarm_log(es_swarm *swarm, const es_node *node, es_log_level level, const char *format, ...)
+{
+    char text[ES_ERR_TEXT_MAX + 128];
+    uint64_t left_out = 0;
+    if (!es_log_wants(level) ||
+        !es_log_limit_take(&swarm->told, es_clock_now_ns(), LINES_A_SECOND, &left_out))
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    bool calls = swarm->batch != NULL;
+    const es_log_field fields[] = {es_log_text("node", node->name),
+                                   es_log_text("endpoint", node->where),
+                                   es_log_text("request", calls ? swarm->requests : NULL),
+                                   es_log_count("step", swarm->step),
+                                   es_log_count("call", swarm->call),
+                                   es_log_count("layer", swarm->layer)};
+    es_log_event(level, ES_ROOM, fields, calls ? sizeof fields / sizeof fields[0] : 2, "%s", text);
 }
 
 void es_swarm_interrupt(es_swarm *swarm)

@@ -71,6 +71,11 @@ es_status es_swarm_missing(es_swarm *swarm, es_err *err);
  * Returns in how many milliseconds it wants to be called again at the latest. */
 uint32_t es_swarm_tend(es_swarm *swarm);
 
+/* Which step the calls from here on belong to and whose rows they compute, for logs: ours, and those of the
+ * nodes, which are told when it changes. requests: what es_wire_requests_valid takes, or NULL: as before. By
+ * the thread that owns the swarm. */
+void es_swarm_name_step(es_swarm *swarm, uint64_t step, const char *requests);
+
 /* From any thread: a call that waits ends with ES_CANCELLED, and so do those to come. */
 void es_swarm_interrupt(es_swarm *swarm);
 

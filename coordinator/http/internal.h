@@ -76,7 +76,7 @@ typedef struct es_http_request {
 
     es_api_call *call;
     unsigned status; /* answered with; 0: not yet */
-    uint64_t start_ns, head_ns;
+    uint64_t start_ns;
 } es_http_request;
 
 /* request.c: MHD's callbacks. */

@@ -12,7 +12,7 @@
 
 /* A body that is refused is read to its end all the same, so that its sender reads the answer; up to so many
  * times what would have been taken. */
-enum { REFUSED_BODIES = 4, BLOCK_BYTES = 16 * 1024, LOG_PATH_MAX = 200 };
+enum { REFUSED_BODIES = 4, BLOCK_BYTES = 16 * 1024 };
 
 const char *es_http_request_header(const es_http_request *r, const char *name)
 {
@@ -141,6 +141,7 @@ static bool begin_call(es_http_request *r)
 {
     bool head = strcmp(r->method, "HEAD") == 0; /* MHD leaves the body out */
     const es_api_request request = {
+        .id = r->id,
         .method = head ? "GET" : r->method,
         .path = r->path,
         .version = es_http_request_header(r, "anthropic-version"),
@@ -181,7 +182,6 @@ static enum MHD_Result send_head(es_http_request *r, const es_api_head *head)
     uint64_t bytes = head->streams ? MHD_SIZE_UNKNOWN : head->content_bytes;
     struct MHD_Response *response = MHD_create_response_from_callback(bytes, BLOCK_BYTES, read_call, r, NULL);
     if (response == NULL) return MHD_NO;
-    r->head_ns = es_clock_now_ns();
     es_http_reply_header(response, "Content-Type", head->content_type);
     for (size_t i = 0; i < head->headers; i++)
         es_http_reply_header(response, head->header[i].name, head->header[i].value);
@@ -232,26 +232,28 @@ enum MHD_Result es_http_request_handle(void *cls, struct MHD_Connection *connect
     return answer(r);
 }
 
-static void log_line(const es_http_request *r, double seconds, const es_api_summary *tokens)
+/* What probes and pages read again and again is no news. */
+static void log_line(const es_http_request *r, double seconds, const es_api_summary *call)
 {
-    char path[LOG_PATH_MAX + 1];
-    snprintf(path, sizeof path, "%.*s", LOG_PATH_MAX, r->path[0] != '\0' ? r->path : "?");
-    for (char *c = path; *c != '\0'; c++)
-        if (*c <= ' ' || *c > '~') *c = '?';
-    const char *method = r->method[0] != '\0' ? r->method : "?";
-    if (tokens == NULL || tokens->prompt_tokens == 0) {
-        /* What probes and pages read again and again is no news. */
-        bool news = r->call != NULL || r->status >= 400;
-        es_log(news ? ES_LOG_INFO : ES_LOG_DEBUG, "%s %s %s %s %s %u %.1f ms", r->id, r->client.name,
-               r->address, method, path, r->status, seconds * 1e3);
-        return;
-    }
-    double head_seconds = r->head_ns != 0 ? (double)(r->head_ns - r->start_ns) * 1e-9 : seconds;
-    es_log(ES_LOG_INFO,
-           "%s %s %s %s %s %u %.1f ms, first after %.1f ms, %zu prompt tokens (%zu known), %zu new, %s",
-           r->id, r->client.name, r->address, method, path, r->status, seconds * 1e3, head_seconds * 1e3,
-           tokens->prompt_tokens, tokens->cached_tokens, tokens->new_tokens,
-           tokens->finish[0] != '\0' ? tokens->finish : "not finished");
+    es_log_level level = r->call != NULL || r->status >= 400 ? ES_LOG_INFO : ES_LOG_DEBUG;
+    bool tokens = call != NULL && call->prompt_tokens > 0;
+    bool first = tokens && call->first_ns > 0;
+    const es_log_field fields[] = {
+        es_log_text("request", r->id),
+        es_log_text("key", r->client.name),
+        es_log_text("address", r->address),
+        es_log_text("method", r->method[0] != '\0' ? r->method : "?"),
+        es_log_text("path", r->path[0] != '\0' ? r->path : "?"),
+        es_log_count("status", r->status),
+        es_log_real("ms", seconds * 1e3),
+        es_log_count("prompt_tokens", tokens ? call->prompt_tokens : 0),
+        es_log_count("cached_tokens", tokens ? call->cached_tokens : 0),
+        es_log_count("new_tokens", tokens ? call->new_tokens : 0),
+        es_log_text("finish", tokens ? (call->finish[0] != '\0' ? call->finish : "unfinished") : NULL),
+        es_log_real("first_ms", first ? (double)(call->first_ns - r->start_ns) * 1e-6 : 0.0),
+    };
+    size_t count = sizeof fields / sizeof fields[0];
+    es_log_event(level, ES_ROOM, fields, count - (tokens ? !first : 5), "answered");
 }
 
 /* What the log and the counts say of one that did not come to its end. */

@@ -6,27 +6,27 @@
 
 #include <string.h>
 
-enum { ROUTER_PANEL = 16 };
+enum { ROUTER_EXPERTS = 16, ROUTER_ROWS = 16 };
 
 typedef struct router_job {
     es_forward *forward;
     const float *router;
-    size_t count, panels;
+    size_t count;
 } router_job;
 
-/* The products of one panel of experts with one row. */
+/* The products of some experts with some rows. */
 static void router_item(void *arg, size_t item, size_t thread)
 {
     (void)thread;
     const router_job *job = arg;
     es_forward *f = job->forward;
     const es_shape *s = f->shape;
-    size_t row = item / job->panels, first = item % job->panels * ROUTER_PANEL;
-    size_t end = es_size_min(first + ROUTER_PANEL, s->experts);
-    const float *x = f->work.normed + row * s->hidden;
-    for (size_t e = first; e < end; e++)
-        f->work.router_z[row * s->experts + e] =
-            f->compute.kernels->dot(job->router + e * s->hidden, x, s->hidden);
+    size_t panels = es_size_ceil_div(s->experts, ROUTER_EXPERTS);
+    size_t row = item / panels * ROUTER_ROWS, expert = item % panels * ROUTER_EXPERTS;
+    f->compute.kernels->dots(f->work.normed + row * s->hidden, s->hidden,
+                             es_size_min(ROUTER_ROWS, job->count - row), job->router + expert * s->hidden,
+                             s->hidden, es_size_min(ROUTER_EXPERTS, s->experts - expert), s->hidden,
+                             f->work.router_z + row * s->experts + expert, s->experts);
 }
 
 static es_status route(es_forward *f, size_t layer_index, const es_layer *layer, const es_forward_row *rows,
@@ -34,8 +34,9 @@ static es_status route(es_forward *f, size_t layer_index, const es_layer *layer,
 {
     const es_shape *s = f->shape;
     es_workspace *w = &f->work;
-    router_job job = {f, layer->router, count, es_size_ceil_div(s->experts, ROUTER_PANEL)};
-    es_pool_run(f->compute.pool, count * job.panels, router_item, &job);
+    router_job job = {f, layer->router, count};
+    size_t items = es_size_ceil_div(count, ROUTER_ROWS) * es_size_ceil_div(s->experts, ROUTER_EXPERTS);
+    es_pool_run(f->compute.pool, items, router_item, &job);
     w->pair_first[0] = 0;
     for (size_t r = 0; r < count; r++) {
         size_t first = r * s->experts_per_token;

@@ -7,13 +7,19 @@
 #include "model/forward.h"
 #include "model/heat.h"
 
+/* Rows whose heads are computed together: a head's matrices are read once for so many. */
+enum { ES_ATTENTION_ROWS_MAX = 64 };
+
 /* Leading dimension is rows_max unless said otherwise. */
 typedef struct es_workspace {
-    float *x;              /* [hidden]: the residual stream */
-    float *normed;         /* [hidden] */
-    float *q_low;          /* [q_lora] */
-    float *q;              /* [heads * (nope + rope)] */
-    float *kv;             /* [kv_lora + rope]: kv_a's output, then the entry before it is rounded */
+    float *x;      /* [hidden]: the residual stream */
+    float *normed; /* [hidden] */
+    float *q_low;  /* [q_lora] */
+    float *q;      /* [heads * (nope + rope)] */
+    float *kv;     /* [kv_lora + rope]: kv_a's output, then the entry before it is rounded */
+    float
+        *absorbed; /* [ES_ATTENTION_ROWS_MAX at most][heads][kv_lora + rope]: queries as entries meet them */
+    float *gathered;       /* likewise [heads][kv_lora]: what the heads gather from the entries */
     float *heads_out;      /* [heads * v] */
     float *block_out;      /* [hidden]: what attention or the feed-forward adds */
     uint8_t *row_bytes;    /* rows of the widest matrix input */

@@ -1,5 +1,6 @@
 /* The course of one answer: it waits, runs, perhaps gives its pages back and runs again, and ends. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/size.h"
 #include "sched/internal.h"
 
@@ -178,6 +179,8 @@ void es_answer_finish(es_engine *e, es_sequence *s, es_finish finish)
 
 void es_answer_fail(es_engine *e, es_request *r, const es_err *err)
 {
+    const es_log_field fields[] = {es_log_text("request", r->id), es_log_count("step", e->stats.steps)};
+    es_log_with(ES_LOG_INFO, fields, "a request failed: %s", err->text);
     for (size_t i = 0; i < r->choices; i++) {
         if (r->sequence[i].state == ES_SEQUENCE_OVER) continue;
         end(e, &r->sequence[i]);

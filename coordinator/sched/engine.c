@@ -133,6 +133,7 @@ static es_status make_parts(es_engine *e, es_err *err)
     e->running = calloc(o->running_max, sizeof(es_sequence *));
     e->stepped = calloc(o->running_max, sizeof(es_sequence *));
     e->stepped_rows = calloc(o->running_max, sizeof *e->stepped_rows);
+    e->named = calloc(o->running_max, sizeof *e->named);
     e->rows = calloc(o->step_rows, sizeof *e->rows);
     e->logits = fits ? calloc(logits, sizeof *e->logits) : NULL;
     e->mask = calloc(es_size_ceil_div(vocab, 64), sizeof *e->mask);
@@ -140,7 +141,8 @@ static es_status make_parts(es_engine *e, es_err *err)
     e->nodes = calloc(o->swarm != NULL ? ES_SWARM_NODES_MAX : 1, sizeof *e->nodes);
     e->heat = calloc(es_size_max(o->model->shape.layers * o->model->shape.experts, 1), sizeof *e->heat);
     if (e->heat == NULL || e->running == NULL || e->stepped == NULL || e->stepped_rows == NULL ||
-        e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL || e->nodes == NULL)
+        e->named == NULL || e->rows == NULL || e->logits == NULL || e->mask == NULL || e->item == NULL ||
+        e->nodes == NULL)
         return es_err_set(err, ES_NO_MEMORY, "engine: %zu answers at once", o->running_max);
     es_status status = es_kv_pool_create(&o->model->shape, o->kv_format, o->kv_pages, &e->pool, err);
     if (status == ES_OK) status = es_prefix_cache_create(e->pool, &e->cache, err);
@@ -209,6 +211,7 @@ void es_engine_destroy(es_engine **engine)
     free(e->running);
     free(e->stepped);
     free(e->stepped_rows);
+    free(e->named);
     free(e->rows);
     free(e->logits);
     free(e->mask);

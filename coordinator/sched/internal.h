@@ -22,7 +22,7 @@ struct es_sequence {
     es_request *request;
     uint32_t choice;
     es_sequence_state state;
-    uint64_t arrival; /* order of acceptance */
+    uint64_t arrival; /* order of acceptance, from 1; the same for all answers of a request */
     es_share *share;
     es_sequence *line_next; /* while waiting */
 
@@ -55,7 +55,8 @@ struct es_request {
     es_err err;          /* set before FAILED is pushed */
 
     /* The engine's. */
-    es_request *next; /* of the engine's list */
+    char id[ES_REQUEST_ID_MAX + 1]; /* "-" when it has none */
+    es_request *next;               /* of the engine's list */
     uint32_t *stop;
     size_t stop_count;
     size_t prompt_count;
@@ -99,6 +100,8 @@ struct es_engine {
     es_sequence **stepped; /* [running_max]: in the step under way */
     size_t *stepped_rows;  /* [running_max]: rows of each */
     size_t stepped_count;
+    uint64_t *named; /* [running_max]: arrivals of the requests that the swarm knows to be computed */
+    size_t named_count;
     es_forward_row *rows; /* [step_rows] */
     float *logits;        /* [running_max][vocab] */
     uint64_t *mask;       /* [ceil(vocab / 64)] */

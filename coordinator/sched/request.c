@@ -1,8 +1,10 @@
 /* A request's life between two threads: who asked holds it, and the engine does; the last one frees it. */
 #include "base/clock.h"
 #include "base/size.h"
+#include "net/wire.h"
 #include "sched/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +39,9 @@ static es_status check_options(const es_engine *engine, const es_request_options
     if (o->prompt_count >= engine->context)
         return es_err_set(err, ES_INVALID, "the prompt of %zu tokens leaves no room in the context of %zu",
                           o->prompt_count, engine->context);
+    if (o->id != NULL && (strlen(o->id) > ES_REQUEST_ID_MAX || !es_wire_requests_valid(o->id)))
+        return es_err_set(err, ES_INVALID, "id: not at most %d letters, digits and \"._:-\"",
+                          ES_REQUEST_ID_MAX);
     if (o->choices > ES_CHOICES_MAX)
         return es_err_set(err, ES_INVALID, "%zu answers are more than %d", o->choices, ES_CHOICES_MAX);
     if (o->stop_count > ES_STOP_TOKENS_MAX)
@@ -129,6 +134,7 @@ es_status es_request_create(const es_engine *engine, const es_request_options *o
     request->deadline_ns = o->deadline_ns;
     request->plan = o->plan != NULL ? es_constraint_plan_hold(o->plan) : NULL;
     request->submitted_ns = es_clock_now_ns();
+    snprintf(request->id, sizeof request->id, "%s", o->id != NULL && o->id[0] != '\0' ? o->id : "-");
     atomic_init(&request->holders, 2);
     status = fill(engine, o, request, err);
     if (status != ES_OK) {

@@ -6,10 +6,11 @@
 #include "essaim/constraint.h"
 #include "model/sampler.h"
 
-enum { ES_CHOICES_MAX = 16, ES_TOP_LOGPROBS_MAX = 20, ES_STOP_TOKENS_MAX = 64 };
+enum { ES_CHOICES_MAX = 16, ES_TOP_LOGPROBS_MAX = 20, ES_STOP_TOKENS_MAX = 64, ES_REQUEST_ID_MAX = 64 };
 
 /* Borrowed for the call that submits it. */
 typedef struct es_request_options {
+    const char *id;         /* for logs: up to ES_REQUEST_ID_MAX letters, digits and "._:-"; NULL: none */
     uint64_t key;           /* whose it is: keys share the machine fairly */
     const uint32_t *prompt; /* [prompt_count >= 1] */
     size_t prompt_count;

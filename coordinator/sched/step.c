@@ -1,7 +1,11 @@
 /* One step of the engine: who runs, which rows are computed, and what becomes of them. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/size.h"
+#include "net/wire.h"
 #include "sched/internal.h"
+
+#include <string.h>
 
 /* A sequence that generates has one row to compute; one whose prompt is not computed yet has more. */
 static size_t pending(const es_sequence *s)
@@ -163,6 +167,36 @@ static size_t collect(es_engine *e)
     return count;
 }
 
+/* The ids of the requests in the step, as many as there is room for. */
+static void list_requests(const es_engine *e, char list[ES_WIRE_REQUESTS_MAX + 1])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < e->stepped_count; i++) {
+        const char *id = e->stepped[i]->request->id;
+        if (i > 0 && e->stepped[i]->request == e->stepped[i - 1]->request) continue;
+        size_t bytes = strlen(id);
+        if (at + bytes + 2 > ES_WIRE_REQUESTS_MAX) break;
+        if (at > 0) list[at++] = ',';
+        memcpy(list + at, id, bytes);
+        at += bytes;
+    }
+    list[at] = '\0';
+}
+
+/* Lets the swarm's log lines, and its nodes', say what they are about. */
+static void name_step(es_engine *e)
+{
+    char list[ES_WIRE_REQUESTS_MAX + 1];
+    bool same = e->named_count == e->stepped_count;
+    for (size_t i = 0; i < e->stepped_count; i++) {
+        same = same && e->named[i] == e->stepped[i]->arrival;
+        e->named[i] = e->stepped[i]->arrival;
+    }
+    e->named_count = e->stepped_count;
+    if (!same) list_requests(e, list);
+    es_swarm_name_step(e->options.swarm, e->stats.steps, same ? NULL : list);
+}
+
 static void count_step(es_engine *e, size_t rows, size_t decode, uint64_t start_ns)
 {
     e->stats.decode_tokens += decode;
@@ -205,6 +239,7 @@ static es_status compute(es_engine *e, size_t first, size_t count, es_err *err)
 static void compute_again(es_engine *e, const es_err *first_err)
 {
     es_err err = *first_err;
+    es_log(ES_LOG_INFO, "a step of %zu answers failed: %s", e->stepped_count, err.text);
     bool again = es_status_describe(err.status)->retry_helps && err.status != ES_CANCELLED;
     if (again && compute(e, 0, e->stepped_count, &err) == ES_OK) return;
     for (size_t i = 0; i < e->stepped_count; i++) {
@@ -230,6 +265,7 @@ bool es_step_run(es_engine *e)
     uint64_t start_ns = es_clock_now_ns();
     es_err err;
     e->stats.steps++;
+    if (e->options.swarm != NULL) name_step(e);
     if (compute(e, 0, e->stepped_count, &err) != ES_OK) compute_again(e, &err);
     count_step(e, rows, decode, start_ns);
     return true;

@@ -1,6 +1,7 @@
 /* A program as a list of commands. */
 #include "base/program.h"
 
+#include "base/log.h"
 #include "base/size.h"
 
 #include <errno.h>
@@ -9,8 +10,13 @@
 
 enum { COMMANDS_MAX = 32 };
 
+/* Who reads JSON reads nothing else. */
 static void tell(const es_program *program, const es_command *command, const char *text)
 {
+    if (es_log_get_format() == ES_LOG_JSON) {
+        es_log_event(ES_LOG_ERROR, "main", NULL, 0, "%s", text);
+        return;
+    }
     const char *name = command != NULL && command->name != NULL ? command->name : NULL;
     fprintf(stderr, "%s%s%s: %s\n", program->name, name != NULL ? " " : "", name != NULL ? name : "", text);
 }

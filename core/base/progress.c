@@ -2,6 +2,7 @@
 #include "base/progress.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +14,10 @@ static const uint64_t FIRST_NS = 500 * MS, REDRAW_NS = 100 * MS, LOG_NS = 10000 
 
 void es_progress_init(es_progress *progress, const char *what, const char *unit)
 {
-    *progress = (es_progress){
-        .what = what, .unit = unit, .start_ns = es_clock_now_ns(), .terminal = isatty(STDERR_FILENO)};
+    *progress = (es_progress){.what = what,
+                              .unit = unit,
+                              .start_ns = es_clock_now_ns(),
+                              .terminal = isatty(STDERR_FILENO) && es_log_get_format() != ES_LOG_JSON};
 }
 
 /* "34.1 GB" for bytes, "512 tokens" otherwise. */
@@ -78,6 +81,10 @@ static void draw(es_progress *progress, const char *text)
 {
     char line[512];
     int length;
+    if (!progress->terminal && es_log_get_format() != ES_LOG_PLAIN) {
+        es_log(ES_LOG_INFO, "%s", text);
+        return;
+    }
     if (progress->terminal) {
         size_t columns = terminal_columns();
         length = snprintf(line, sizeof line, "\r%.*s\x1b[K", (int)(columns < 400 ? columns : 400), text);

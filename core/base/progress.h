@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 /* Caller's storage; one thread at a time. On a terminal the line appears after half a second and is redrawn
- * in place; elsewhere a line is written every ten seconds, so that a log of quick work holds none. */
+ * in place; elsewhere a line is written every ten seconds (an event where the log is configured), so that a
+ * log of quick work holds none. */
 typedef struct es_progress {
     const char *what; /* "loading models/tiny-r1"; borrowed until finish */
     const char *unit; /* "tokens"; NULL: bytes */

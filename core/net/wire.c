@@ -31,6 +31,7 @@ size_t es_wire_request_pack(const es_wire_request *request, uint8_t *out, size_t
     m.n_chunks = request->chunks != NULL ? request->pairs : 0;
     m.chunks = (uint32_t *)(uintptr_t)request->chunks;
     m.payload_crc32c = request->payload_crc32c;
+    if (request->requests != NULL) m.requests = (char *)(uintptr_t)request->requests;
     ES_ASSERT(essaim__v1__expert_request__get_packed_size(&m) <= out_bytes);
     return essaim__v1__expert_request__pack(&m, out);
 }
@@ -90,6 +91,13 @@ static es_status check_pairs(const Essaim__V1__ExpertRequest *m, es_err *err)
     return ES_OK;
 }
 
+bool es_wire_requests_valid(const char *requests)
+{
+    static const char ALLOWED[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,_:-";
+    size_t length = strspn(requests, ALLOWED);
+    return requests[length] == '\0' && length <= ES_WIRE_REQUESTS_MAX;
+}
+
 static es_status check_request(const Essaim__V1__ExpertRequest *m, es_err *err)
 {
     es_status status = es_wire_protocol_check(m->protocol, err);
@@ -98,6 +106,9 @@ static es_status check_request(const Essaim__V1__ExpertRequest *m, es_err *err)
         return es_err_set(err, ES_UNSUPPORTED, "row_format: %u is not known here", m->row_format);
     if (m->cols < 1 || m->cols > ES_WIRE_COLS_MAX)
         return es_err_set(err, ES_INVALID, "cols: %u is not 1 to %d", m->cols, ES_WIRE_COLS_MAX);
+    if (!es_wire_requests_valid(m->requests))
+        return es_err_set(err, ES_INVALID, "requests: not at most %d letters, digits and \".,_:-\"",
+                          ES_WIRE_REQUESTS_MAX);
     return check_pairs(m, err);
 }
 
@@ -124,6 +135,7 @@ es_status es_wire_request_unpack(es_wire_memory *memory, const uint8_t *bytes, s
     ret_request->weight = m->weight;
     ret_request->chunks = m->n_chunks > 0 ? m->chunks : NULL;
     ret_request->payload_crc32c = m->payload_crc32c;
+    ret_request->requests = m->requests;
     return ES_OK;
 }
 

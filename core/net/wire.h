@@ -7,6 +7,7 @@
 #include "essaim/placement.h"
 #include "essaim/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ enum {
     ES_PROTOCOL = 2,
     ES_WIRE_HEADER_MAX = 480 * 1024, /* the largest request header: every row with every pair */
     ES_WIRE_COLS_MAX = 1 << 20,
+    ES_WIRE_REQUESTS_MAX = 512,
 };
 
 /* What ties a reply to its request. coordinator is a random number other than 0. */
@@ -32,6 +34,9 @@ typedef struct es_wire_request {
     const float *weight;           /* [pairs], finite */
     const uint32_t *chunks;        /* [pairs], es_chunks_code; NULL: whole experts */
     uint32_t payload_crc32c;
+    const char
+        *requests; /* whose rows these are, for the node's log: ids joined by commas, at most
+                      ES_WIRE_REQUESTS_MAX bytes; "" or NULL: the same as before. Unpacked never NULL */
 } es_wire_request;
 
 /* "Here are their sums", or why not. */
@@ -45,6 +50,9 @@ typedef struct es_wire_reply {
     uint32_t payload_crc32c;
     uint64_t compute_ns;
 } es_wire_reply;
+
+/* Letters, digits and ".,_:-" only: what a list of requests may consist of. */
+bool es_wire_requests_valid(const char *requests);
 
 /* The memory headers are decoded into: fixed at creation, so a hostile header cannot ask for more. One
  * thread's own. */

@@ -1,19 +1,27 @@
 /* One data message: checked, computed, answered. Nothing of it is remembered. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "net/crc32c.h"
 #include "net/sums.h"
 #include "service/internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+
+/* A call that takes longer is told, whatever it was asked; and lines a second about what others send. */
+static const uint64_t SLOW_NS = 1000000000;
+enum { LINES_A_SECOND = 10 };
 
 /* The request makes sense for this model and this moment. */
 static es_status check(es_service *service, const es_wire_request *request, es_err *err)
 {
     const es_shape *shape = service->options.shape;
-    if (!es_guests_know(&service->guests, request->ids.coordinator))
+    es_guest *guest = es_guests_know(&service->guests, request->ids.coordinator);
+    if (guest == NULL)
         return es_err_set(err, ES_MISMATCH, "coordinator %016" PRIx64 " is not known here: say hello first",
                           request->ids.coordinator);
+    if (request->requests[0] != '\0') strcpy(guest->requests, request->requests);
     if (service->draining) return es_err_set(err, ES_UNAVAILABLE, "draining: it takes no new requests");
     if (request->ids.layer >= shape->layers || !es_shape_layer_is_moe(shape, request->ids.layer))
         return es_err_set(err, ES_INVALID, "layer %u has no experts in this model", request->ids.layer);
@@ -112,9 +120,46 @@ static bool make_reply(es_service *service, es_message *asked, es_wire_reply *re
     return true;
 }
 
+/* Placements move, and nodes come and go: these are no faults. */
+static bool is_usual(es_status status)
+{
+    return status == ES_NOT_HERE || status == ES_UNAVAILABLE || status == ES_MISMATCH;
+}
+
+/* What failed or was slow, and at level debug every call, with what it was for. */
+static void tell(es_service *service, const es_wire_request *request, const es_err *err, uint64_t took_ns)
+{
+    bool slow = took_ns > SLOW_NS;
+    es_log_level level = err->status == ES_OK    ? (slow ? ES_LOG_WARN : ES_LOG_DEBUG)
+                         : is_usual(err->status) ? ES_LOG_INFO
+                                                 : ES_LOG_WARN;
+    uint64_t left_out = 0;
+    if (!es_log_wants(level)) return;
+    if (level != ES_LOG_DEBUG &&
+        !es_log_limit_take(&service->told, es_clock_now_ns(), LINES_A_SECOND, &left_out))
+        return;
+    char coordinator[24];
+    snprintf(coordinator, sizeof coordinator, "%016" PRIx64, request->ids.coordinator);
+    const es_guest *guest = es_guests_know(&service->guests, request->ids.coordinator);
+    const es_log_field fields[] = {
+        es_log_text("request", guest != NULL ? guest->requests : NULL),
+        es_log_text("coordinator", coordinator),
+        es_log_count("call", request->ids.step),
+        es_log_count("layer", request->ids.layer),
+        es_log_text("node", service->options.name),
+        es_log_count("rows", request->rows),
+        es_log_real("ms", (double)took_ns * 1e-6),
+        es_log_count("left_out", left_out),
+    };
+    if (err->status != ES_OK)
+        es_log_with(level, fields, "a call was refused: %s", err->text);
+    else
+        es_log_with(level, fields, slow ? "a call was slow" : "a call was computed");
+}
+
 void es_service_answer_data(es_service *service, es_message *message)
 {
-    es_err err = {.text = ""};
+    es_err err = {.status = ES_OK};
     es_wire_request request;
     uint64_t start_ns = es_clock_now_ns();
     if (message->count != 3) { /* who asks, header, payload */
@@ -137,6 +182,7 @@ void es_service_answer_data(es_service *service, es_message *message)
     reply.ids.epoch = es_loader_epoch(service->work.loader);
     reply.compute_ns = es_clock_now_ns() - start_ns;
     service->stats.compute_ns += reply.compute_ns;
+    tell(service, &request, &err, reply.compute_ns);
     if (status == ES_OK) {
         reply.rows = request.rows;
         reply.cols = request.cols;

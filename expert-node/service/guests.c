@@ -18,18 +18,19 @@ static es_guest *longest_silent(es_guest *table, unsigned count)
     return oldest;
 }
 
-bool es_guests_know(es_guests *guests, uint64_t coordinator)
+es_guest *es_guests_know(es_guests *guests, uint64_t coordinator)
 {
-    if (coordinator == 0) return false;
+    if (coordinator == 0) return NULL;
     es_guest *known = find(guests->working, ES_GUESTS_WORKING_MAX, coordinator);
     if (known == NULL) {
         es_guest *came = find(guests->new, ES_GUESTS_NEW_MAX, coordinator);
-        if (came == NULL) return false;
-        *came = (es_guest){0};
+        if (came == NULL) return NULL;
         known = longest_silent(guests->working, ES_GUESTS_WORKING_MAX);
+        *known = *came;
+        *came = (es_guest){0};
     }
-    *known = (es_guest){coordinator, ++guests->clock};
-    return true;
+    known->seen = ++guests->clock;
+    return known;
 }
 
 void es_guests_accept(es_guests *guests, uint64_t coordinator)
@@ -37,5 +38,5 @@ void es_guests_accept(es_guests *guests, uint64_t coordinator)
     es_guest *known = find(guests->working, ES_GUESTS_WORKING_MAX, coordinator);
     if (known == NULL) known = find(guests->new, ES_GUESTS_NEW_MAX, coordinator);
     if (known == NULL) known = longest_silent(guests->new, ES_GUESTS_NEW_MAX);
-    *known = (es_guest){coordinator, ++guests->clock};
+    *known = (es_guest){.id = coordinator, .seen = ++guests->clock};
 }

@@ -4,14 +4,14 @@
 #ifndef ES_SERVICE_GUESTS_H
 #define ES_SERVICE_GUESTS_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "net/wire.h"
 
 enum { ES_GUESTS_NEW_MAX = 64, ES_GUESTS_WORKING_MAX = 192 };
 
 typedef struct es_guest {
     uint64_t id; /* 0: free */
     uint64_t seen;
+    char requests[ES_WIRE_REQUESTS_MAX + 1]; /* whose rows it last sent, as it says */
 } es_guest;
 
 /* Caller's storage, start with all zero. Owned by the service thread. */
@@ -25,7 +25,7 @@ typedef struct es_guests {
  * to say hello again. */
 void es_guests_accept(es_guests *guests, uint64_t coordinator);
 
-/* True when coordinator, who asks for work, was accepted. */
-bool es_guests_know(es_guests *guests, uint64_t coordinator);
+/* The coordinator, who asks for work; NULL when it was not accepted. Borrowed until the next call. */
+es_guest *es_guests_know(es_guests *guests, uint64_t coordinator);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef ES_SERVICE_INTERNAL_H
 #define ES_SERVICE_INTERNAL_H
 
+#include "base/log.h"
 #include "net/control.h"
 #include "net/flood.h"
 #include "service/batch.h"
@@ -22,6 +23,7 @@ struct es_service {
     es_guests guests;
     es_turns turns;
     es_node_stats stats;
+    es_log_limit told; /* lines about data messages */
 
     /* Control messages. */
     es_control_memory *control_memory;

@@ -12,6 +12,7 @@
 enum {
     ES_ROW_BLOCK = 32,          /* inputs that share one d */
     ES_KV_TILE = 64,            /* absolute positions attended to at a time */
+    ES_ATTEND_QUERIES_MAX = 32, /* queries that meet a tile together */
     ES_ROTARY_PAIRS_MAX = 2048, /* es_shape's rope is at most twice this */
     ES_UNIT_ROWS = 32,          /* output rows a unit of work is made of: whole panels, whole blocks of h */
     ES_PRODUCT_ROWS_MAX = 512,
@@ -104,9 +105,12 @@ typedef struct es_kernels {
     es_product_fn *product[ES_FORMAT_COUNT];
     es_product_sum_fn *product_sum;
 
-    /* The 16-lane sum of a[i] * b[i] (fma), of a[i], and the norm built on it: out = x / rms(x) * weight. out
-     * may be x. */
-    float (*dot)(const float *a, const float *b, size_t n);
+    /* out[i * out_stride + k] = the 16-lane sum (fma) of vectors i of a and k of b, n values each. */
+    void (*dots)(const float *a, size_t a_stride, size_t a_count, const float *b, size_t b_stride,
+                 size_t b_count, size_t n, float *out, size_t out_stride);
+
+    /* The 16-lane sum of a[i], and the norm built on that of squares: out = x / rms(x) * weight. out may be
+     * x. */
     float (*sum)(const float *a, size_t n);
     void (*rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
 
@@ -125,10 +129,14 @@ typedef struct es_kernels {
     /* Rounds x [n] to f16 codes, to nearest even. False when a value is NaN or beyond f16's range. */
     bool (*to_f16)(const float *x, size_t n, uint16_t *out);
 
-    /* One tile of attention: entries [count <= 64][width] in kv_format; q [width]; scores are dot(q, entry) *
-     * scale; out [latent] gathers the entries' first latent values. */
-    void (*attend_tile)(const float *q, const void *entries, es_kv_format kv_format, size_t count,
-                        size_t width, size_t latent, float scale, es_attend_state *state, float *out);
+    /* Finite f16 codes to binary32, exactly. */
+    void (*widen_f16)(const uint16_t *codes, size_t n, float *out);
+
+    /* One tile of attention for queries [up to ES_ATTEND_QUERIES_MAX][width]: entries [count <= 64][width];
+     * scores are the 16-lane sums of query and entry, times scale; a query's out [latent] gathers the
+     * entries' first latent values. A query's bits do not depend on the others. */
+    void (*attend_tile)(const float *q, size_t queries, const float *entries, size_t count, size_t width,
+                        size_t latent, float scale, es_attend_state *states, float *out);
 
     /* sum[i] += rint((double)y[i] * (double)weight * 2^-quantum). False when an addend passes 2^45 (or is
      * NaN): the row failed and its sum is not to be used. */

@@ -39,12 +39,22 @@ exposure() {
 
 ansible() { (cd deploy/ansible && ansible-lint -q --offline && ansible-playbook --syntax-check essaim.swarm.site && ansible-playbook --syntax-check essaim.swarm.upgrade); }
 
+# Node's packages are installed once, into build/npm.
+node_check() { ESSAIM_BUILD=${ESSAIM_BUILD:-$PWD/build/release} python3 tests/clients/npm_test.py tests/deploy/checks "$@"; }
+
 kubernetes() {
-    local overlay
-    npm ci --prefix tests/deploy/kubernetes --silent --no-progress || return 1
+    local overlay files=()
     for overlay in deploy/kubernetes/overlays/*/; do
-        kubectl kustomize "$overlay" >"$scratch/manifests" && node tests/deploy/kubernetes/check.mjs "$scratch/manifests" || return 1
+        files+=("$scratch/$(basename "$overlay").yaml")
+        kubectl kustomize "$overlay" >"${files[-1]}" || return 1
     done
+    node_check manifests "${files[@]}"
+}
+
+markdown() {
+    local pages=()
+    mapfile -t pages < <(git ls-files -co --exclude-standard '*.md' | sed "s|^|$PWD/|")
+    node_check markdown "${pages[@]}"
 }
 
 compose() { python3 -c 'import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); assert set(d["services"]) == {"keys", "coordinator", "node1", "node2", "node3", "node4"}' deploy/container/compose.yaml; }
@@ -75,5 +85,7 @@ check 'dashboard' python3 deploy/grafana/make_dashboard.py --check
 check 'Ansible collection' ansible
 check 'Kubernetes manifests' kubernetes
 check 'Compose file' compose
-check 'Markdown pages' python3 tests/deploy/check_links.py
+check 'Markdown pages' markdown
+check 'links' python3 tests/deploy/check_links.py
+check 'options and ports' python3 tests/deploy/check_options.py
 exit "$((failed > 0))"

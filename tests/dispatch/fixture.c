@@ -58,7 +58,8 @@ static void start_node(nodes *n, size_t at, const char *listen, const char *part
     char name[16];
     snprintf(name, sizeof name, "n%zu", at + 1);
     const char *argv[ARGS_MAX] = {node_program(), "--model", model_path(), "--part",    part, "--listen",
-                                  listen,         "--name",  name,         "--threads", "1",  NULL};
+                                  listen,         "--name",  name,         "--threads", "1",  "--log-level",
+                                  "error",        NULL};
     while (argv[args] != NULL) args++;
     for (; more != NULL && *more != NULL; more++) argv[args++] = *more;
     es_process_options options = {.argv = argv, .ready = true};

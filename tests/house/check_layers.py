@@ -26,7 +26,7 @@ ROOMS = {
     "coordinator/dispatch": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/members": CORE | {"weights", "net", "cluster", "messages", "dispatch"},
     "coordinator/join": CORE | {"weights", "net", "cluster", "fetch"},
-    "coordinator/sched": CORE | {"weights", "kernels", "experts", "text", "model", "dispatch"},
+    "coordinator/sched": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
     "coordinator/http": CORE | {"weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members"},
     "expert-node/units": CORE | {"weights", "net", "cluster", "fetch"},

@@ -64,7 +64,7 @@ def check_request_ids():
         ids = {s.ask("GET", "/echo", headers={"x-request-id": bad})[1]["x-request-id"] for bad in ("a b", "x" * 65, "\x7f", "")}
         expect(len(ids) == 4 and all(i.startswith("req-") for i in ids), ids)
         said = s.stop()
-        expect("client-7:a.b_c - 127.0.0.1 GET /echo 200" in said, said)
+        expect("request=client-7:a.b_c key=- address=127.0.0.1 method=GET path=/echo status=200" in said, said)
 
 
 def check_cors():
@@ -122,7 +122,7 @@ def check_keys():
             wait_until(lambda: "API keys stay as they were" in s.said())
             expect(s.ask("GET", "/echo", headers={"x-api-key": "sk-bob-00000"})[0] == 200, "bob's key stays")
             said = s.stop()
-            expect(" alice 127.0.0.1 POST /echo 200" in said and " key3 127.0.0.1 POST" in said, said)
+            expect("key=alice address=127.0.0.1 method=POST path=/echo status=200" in said and "key=key3 address=127.0.0.1 method=POST" in said, said)
             for secret in ("sk-alice", "sk-nameless", "sk-bob", "sk-carol", "wrong-key"):
                 expect(secret not in said, "a key in the log", said)
         for text, mode, wanted in (("alice sk-alice-000\n", 0o640, "others may read it"), ("# none\n", 0o600, "holds no key")):

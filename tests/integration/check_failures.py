@@ -196,7 +196,7 @@ def check_dying_node():
         _, stderr = process.communicate(timeout=60)
         seconds = time.monotonic() - started
         warning, stderr = stderr.split("\n", 1)
-        if not re.fullmatch(r"essaim.*: warning: node n2 .* is lost: connection lost", warning):
+        if not re.fullmatch(r"(\S+Z )?essaim.*: warning: node n2 .* is lost: connection lost( .*)?", warning):
             sys.exit(f"a node that dies during {command[0]}: {warning}")
         done = subprocess.CompletedProcess(command, process.returncode, "", stderr)
         check(f"a node that dies during {command[0]}", done, r".*layer \d: expert \d+: node n2 .*")

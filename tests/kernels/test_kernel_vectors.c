@@ -82,7 +82,8 @@ static void check_sums(const es_kernels *kernels, const vector_case *c)
 {
     size_t n = vector_need(c, "a")->count;
     float *a = floats_of(c, "a"), *b = floats_of(c, "b"), *eps = floats_of(c, "eps");
-    float dot = kernels->dot(a, b, n), sum = kernels->sum(a, n);
+    float dot, sum = kernels->sum(a, n);
+    kernels->dots(a, n, 1, b, n, 1, n, &dot, 1);
     vector_check_floats(c, vector_need(c, "dot"), &dot);
     vector_check_floats(c, vector_need(c, "sum"), &sum);
     kernels->rmsnorm(a, b, *eps, n, a);
@@ -178,10 +179,15 @@ static void check_attention(const es_kernels *kernels, const vector_case *c)
     const uint64_t *shape = vector_need(c, "shape")->words;
     es_kv_format format = shape[0] == 0 ? ES_KV_F16 : ES_KV_F32;
     float *q = floats_of(c, "q"), *scale = floats_of(c, "scale"), *out = calloc(shape[2], sizeof *out);
+    float *wide = malloc(ES_KV_TILE * shape[1] * sizeof *wide);
     es_attend_state state = {-INFINITY, 0};
     for (size_t tile = 0; tile < shape[3]; tile++) {
         uint8_t *entries = vector_codes(vector_need_at(c, "entries", tile), shape[0] == 0 ? 2 : 4);
-        kernels->attend_tile(q, entries, format, shape[4 + tile], shape[1], shape[2], *scale, &state, out);
+        const float *floats = (const float *)(const void *)entries;
+        if (format == ES_KV_F16)
+            kernels->widen_f16((const uint16_t *)(const void *)entries, shape[4 + tile] * shape[1], wide);
+        kernels->attend_tile(q, 1, format == ES_KV_F16 ? wide : floats, shape[4 + tile], shape[1], shape[2],
+                             *scale, &state, out);
         float got[2] = {state.max, state.sum};
         vector_check_floats(c, vector_need_at(c, "state", tile), got);
         vector_check_floats(c, vector_need_at(c, "out", tile), out);
@@ -189,6 +195,7 @@ static void check_attention(const es_kernels *kernels, const vector_case *c)
     }
     free(q);
     free(scale);
+    free(wide);
     free(out);
 }
 

@@ -35,8 +35,7 @@ static void check_case(const vector_case *c, const es_kernels *kernels)
     float *bias = vector_find(c, "bias") != NULL ? vector_floats(vector_find(c, "bias")) : NULL;
     float z[CHOSEN_MAX], weights[CHOSEN_MAX];
     uint32_t chosen[CHOSEN_MAX];
-    for (size_t e = 0; e < shape.experts; e++)
-        z[e] = kernels->dot(router + e * shape.hidden, x, shape.hidden);
+    kernels->dots(x, shape.hidden, 1, router, shape.hidden, shape.experts, shape.hidden, z, shape.experts);
     assert_true(es_router_choose(kernels, &shape, z, bias, chosen, weights));
     for (size_t i = 0; i < shape.experts_per_token; i++)
         assert_int_equal(chosen[i], vector_need(c, "chosen")->words[i]);

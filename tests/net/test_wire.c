@@ -43,6 +43,9 @@ static void the_largest_request_comes_back(void **state)
     uint32_t *expert = calloc(PAIRS_MAX, sizeof *expert);
     float *weight = calloc(PAIRS_MAX, sizeof *weight);
     uint32_t *chunks = calloc(PAIRS_MAX, sizeof *chunks);
+    char requests[ES_WIRE_REQUESTS_MAX + 1];
+    memset(requests, 'r', sizeof requests - 1);
+    requests[sizeof requests - 1] = '\0';
     for (size_t r = 0; r < ES_STEP_ROWS_MAX; r++) per_row[r] = ES_PAIRS_PER_ROW_MAX;
     for (uint32_t p = 0; p < PAIRS_MAX; p++) {
         expert[p] = UINT32_MAX - p;
@@ -59,7 +62,8 @@ static void the_largest_request_comes_back(void **state)
         .expert = expert,
         .weight = weight,
         .chunks = chunks,
-        .payload_crc32c = 0xdeadbeef};
+        .payload_crc32c = 0xdeadbeef,
+        .requests = requests};
     size_t count = es_wire_request_pack(&sent, b->bytes, ES_WIRE_HEADER_MAX);
     assert_true(count <= ES_WIRE_HEADER_MAX);
     es_wire_request got;
@@ -72,6 +76,7 @@ static void the_largest_request_comes_back(void **state)
         assert_int_equal(got.cols, sent.cols);
         assert_int_equal(got.pairs, sent.pairs);
         assert_int_equal(got.payload_crc32c, sent.payload_crc32c);
+        assert_string_equal(got.requests, requests);
         assert_memory_equal(got.pairs_per_row, per_row, sizeof per_row);
         assert_memory_equal(got.expert, expert, PAIRS_MAX * sizeof *expert);
         assert_memory_equal(got.weight, weight, PAIRS_MAX * sizeof *weight);
@@ -191,6 +196,17 @@ static void lying_requests_are_refused_by_field(void **state)
     expect(b, &m, ES_INVALID, "cols: 0");
     m = honest(), m.cols = UINT32_MAX;
     expect(b, &m, ES_INVALID, "cols: 4294967295");
+    static char long_list[ES_WIRE_REQUESTS_MAX + 2];
+    memset(long_list, 'a', sizeof long_list - 1);
+    m = honest(), m.requests = long_list;
+    expect(b, &m, ES_INVALID, "requests: not at most 512 letters");
+    char *const lists[] = {"a b", "a\nb", "a\x1b[2Jb", "a\"b", "a\\b", "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        m = honest(), m.requests = lists[i];
+        expect(b, &m, ES_INVALID, "requests: ");
+    }
+    m = honest(), m.requests = "req-0123456789abcdef,client:7._x";
+    expect(b, &m, ES_OK, "");
 }
 
 static void a_header_cannot_take_more_than_its_memory(void **state)

@@ -25,7 +25,8 @@ es_product_fn KERNEL(product_q5_k);
 es_product_fn KERNEL(product_q6_k);
 es_product_fn KERNEL(product_iq4_nl);
 es_product_sum_fn KERNEL(product_sum);
-float KERNEL(dot)(const float *a, const float *b, size_t n);
+void KERNEL(dots)(const float *a, size_t a_stride, size_t a_count, const float *b, size_t b_stride,
+                  size_t b_count, size_t n, float *out, size_t out_stride);
 float KERNEL(sum)(const float *a, size_t n);
 void KERNEL(rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
 void KERNEL(swiglu)(const float *g, const float *u, size_t n, float *h);
@@ -33,8 +34,9 @@ void KERNEL(exp)(const float *x, size_t n, float *y);
 void KERNEL(sigmoid)(const float *x, size_t n, float *y);
 void KERNEL(rotate)(float *x, const float *cos, const float *sin, size_t pairs);
 bool KERNEL(to_f16)(const float *x, size_t n, uint16_t *out);
-void KERNEL(attend_tile)(const float *q, const void *entries, es_kv_format kv_format, size_t count,
-                         size_t width, size_t latent, float scale, es_attend_state *state, float *out);
+void KERNEL(widen_f16)(const uint16_t *codes, size_t n, float *out);
+void KERNEL(attend_tile)(const float *q, size_t queries, const float *entries, size_t count, size_t width,
+                         size_t latent, float scale, es_attend_state *states, float *out);
 bool KERNEL(accumulate)(const float *y, size_t n, float weight, int quantum, int64_t *sum);
 void KERNEL(fixed_to_float)(const int64_t *sum, size_t n, int quantum, float *out);
 bool KERNEL(encode)(es_format format, const float *row, size_t cols, uint8_t *out);

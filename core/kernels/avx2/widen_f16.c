@@ -1,0 +1,4 @@
+/* f16 codes to binary32. */
+#include "kernels/avx2/wide.h"
+/* The walk is written in the words of the set. */
+#include "kernels/wide/widen_f16.h"
