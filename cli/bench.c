@@ -6,29 +6,26 @@
 #include "base/pages.h"
 #include "base/pool.h"
 #include "base/size.h"
+#include "cli/bench_weights.h"
 #include "cli/commands.h"
 #include "essaim/experts.h"
-#include "essaim/panels.h"
+#include "yardstick/yardstick.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     PASSES_MAX = 4096,
     PASSES_MIN = 12,
-    PANELS_DRAWN = 16,    /* random panels of a matrix; the rest repeat them */
-    READ_ITEM = 1 << 20,  /* bytes that a thread reads at a time */
-    PEAK_ROUNDS = 200000, /* about a tenth of a millisecond */
-    PEAK_ITEMS = 16,      /* of them for each thread */
-    PEAK_EVERY = 8        /* passes */
+    PEAK_EVERY = 8, /* passes */
+    FORMAT_NAME_BYTES = 64
 };
 
 typedef struct bench_values {
     const char *what;
     size_t hidden, intermediate, experts, rows, threads, seconds;
     int format;
-    const char *isa;
+    const char *isa, *shard;
     bool json;
 } bench_values;
 
@@ -36,6 +33,7 @@ typedef struct bench_values {
 typedef struct figures {
     size_t bytes, passes;
     double pass_seconds, read_seconds; /* of bytes */
+    double copy_seconds;               /* --shard: a pass on the copies */
     double integer_ops, float_ops;     /* a second */
 } figures;
 
@@ -45,17 +43,12 @@ typedef struct bench {
     es_pool *pool;
     es_arena *arena;
     es_expert_engine *engine;
-    uint8_t *weights; /* the experts' matrices one after the other */
-    size_t weights_bytes, expert_bytes;
-    es_ffn *ffns;
+    es_bench_weights weights;
     es_rows rows;
     uint32_t *pair_first, *expert;
     float *weight;
     int64_t *sum;
     uint64_t seed;
-    /* The job being run. */
-    const uint8_t *read_from;
-    atomic_uint_fast64_t result;
 } bench;
 
 static uint64_t next(bench *b)
@@ -71,176 +64,48 @@ static es_status no_memory(es_err *err)
     return es_err_set(err, ES_NO_MEMORY, "bench: memory for the experts");
 }
 
-/* Random codes of one float: finite and below 1 whatever the format. */
-static void draw_floats(bench *b, es_format format, uint8_t *codes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint64_t word = next(b) >> 20;
-        float value = ((float)(word & 0xffff) - 32768) / 65536;
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        uint16_t half =
-            format == ES_FORMAT_BF16 ? (uint16_t)(bits >> 16) : (uint16_t)((word & 0x83ff) | 0x2c00);
-        if (format == ES_FORMAT_FP8)
-            codes[i] = (uint8_t)(word & 0xb7);
-        else if (format == ES_FORMAT_F32)
-            memcpy(codes + 4 * i, &value, 4);
-        else
-            memcpy(codes + 2 * i, &half, 2);
-    }
-}
-
-/* Random blocks whose f16 scales are small. */
-static void draw_blocks(bench *b, es_format format, uint8_t *blocks, size_t bytes)
-{
-    size_t block = es_format_describe(format)->block_bytes;
-    for (size_t i = 0; i < bytes; i++) blocks[i] = (uint8_t)(next(b) >> 20);
-    bool two = format == ES_FORMAT_Q5_1 || format == ES_FORMAT_Q4_K || format == ES_FORMAT_Q5_K;
-    for (size_t at = 0; at < bytes; at += block)
-        for (size_t k = 0; k < (two ? 2 : 1); k++) {
-            uint16_t d = (uint16_t)(0x0400 | (next(b) >> 20 & 0x3ff));
-            memcpy(blocks + at + (format == ES_FORMAT_Q6_K ? block - 2 : 2 * k), &d, sizeof d);
-        }
-}
-
-/* A matrix in panels at *at, which moves behind it. */
-static es_status draw_matrix(bench *b, size_t rows, size_t cols, uint8_t **at, es_matrix *ret_matrix,
-                             es_err *err)
-{
-    es_format format = (es_format)b->values->format;
-    size_t drawn = es_size_min(rows, PANELS_DRAWN * ES_PANEL_ROWS),
-           row_bytes = es_format_row_bytes(format, cols);
-    size_t panels = es_size_ceil_div(rows, ES_PANEL_ROWS), some = es_size_ceil_div(drawn, ES_PANEL_ROWS),
-           bytes;
-    uint8_t *codes = malloc(drawn * row_bytes);
-    size_t scales = es_size_ceil_div(rows, ES_SCALE_BLOCK) * es_size_ceil_div(cols, ES_SCALE_BLOCK);
-    float *grid = es_arena_take(b->arena, scales, sizeof *grid);
-    if (codes == NULL || grid == NULL || !es_panels_bytes(format, rows, cols, &bytes)) {
-        free(codes);
-        return no_memory(err);
-    }
-    for (size_t i = 0; i < scales; i++) grid[i] = 0.001f;
-    if (format < ES_FORMAT_FLOAT_COUNT)
-        draw_floats(b, format, codes, drawn * cols);
-    else
-        draw_blocks(b, format, codes, drawn * row_bytes);
-    es_matrix m = {.format = format, .rows = drawn, .cols = cols, .data = codes, .row_bytes = row_bytes};
-    es_panels_fill(&m, 0, some, *at);
-    free(codes);
-    size_t panel = bytes / panels;
-    for (size_t p = some; p < panels; p++) memcpy(*at + p * panel, *at + p % some * panel, panel);
-    *ret_matrix = (es_matrix){.format = format,
-                              .layout = ES_LAYOUT_PANELS,
-                              .rows = rows,
-                              .cols = cols,
-                              .data = *at,
-                              .row_bytes = panel,
-                              .scales = grid,
-                              .scale_stride = es_size_ceil_div(cols, ES_SCALE_BLOCK)};
-    *at += bytes;
-    return ES_OK;
-}
-
-static es_status draw_experts(bench *b, es_err *err)
-{
-    const bench_values *v = b->values;
-    size_t gate, down;
-    if (!es_panels_bytes((es_format)v->format, v->intermediate, v->hidden, &gate) ||
-        !es_panels_bytes((es_format)v->format, v->hidden, v->intermediate, &down) ||
-        !es_size_mul(2 * gate + down, v->experts, &b->weights_bytes))
-        return no_memory(err);
-    b->expert_bytes = 2 * gate + down;
-    b->weights = es_pages_take(b->weights_bytes + READ_ITEM);
-    b->ffns = es_arena_take(b->arena, v->experts, sizeof *b->ffns);
-    if (b->weights == NULL || b->ffns == NULL) return no_memory(err);
-    uint8_t *at = b->weights;
-    es_status status = ES_OK;
-    for (size_t e = 0; e < v->experts && status == ES_OK; e++) {
-        es_ffn *ffn = &b->ffns[e];
-        status = draw_matrix(b, v->intermediate, v->hidden, &at, &ffn->gate, err);
-        if (status == ES_OK) status = draw_matrix(b, v->intermediate, v->hidden, &at, &ffn->up, err);
-        if (status == ES_OK) status = draw_matrix(b, v->hidden, v->intermediate, &at, &ffn->down, err);
-    }
-    return status;
-}
-
 /* Rows that arrive as they travel, each for one expert with weight 1. */
 static es_status draw_rows(bench *b, es_err *err)
 {
     const bench_values *v = b->values;
-    size_t padded = es_size_align(v->hidden, 4);
-    b->rows = (es_rows){ES_ROWS_Q8, v->rows, v->hidden, es_rows_row_bytes(ES_ROWS_Q8, v->hidden), NULL, NULL};
+    size_t hidden = b->weights.hidden, padded = es_size_align(hidden, 4);
+    b->rows = (es_rows){ES_ROWS_Q8, v->rows, hidden, es_rows_row_bytes(ES_ROWS_Q8, hidden), NULL, NULL};
     b->rows.data = es_arena_take(b->arena, v->rows, b->rows.row_bytes);
     b->pair_first = es_arena_take(b->arena, v->rows + 1, sizeof *b->pair_first);
     b->expert = es_arena_take(b->arena, v->rows, sizeof *b->expert);
     b->weight = es_arena_take(b->arena, v->rows, sizeof *b->weight);
-    b->sum = es_arena_take(b->arena, v->rows * v->hidden, sizeof *b->sum);
-    float *x = es_arena_take(b->arena, v->hidden, sizeof *x);
+    b->sum = es_arena_take(b->arena, v->rows * hidden, sizeof *b->sum);
+    float *x = es_arena_take(b->arena, hidden, sizeof *x);
     if (b->rows.data == NULL || b->pair_first == NULL || b->expert == NULL || b->weight == NULL ||
         b->sum == NULL || x == NULL)
         return no_memory(err);
     for (size_t r = 0; r < v->rows; r++) {
         uint8_t *row = b->rows.data + r * b->rows.row_bytes;
-        for (size_t i = 0; i < v->hidden; i++) x[i] = (float)((int)(next(b) >> 20 & 0xffff) - 32768) / 32768;
-        b->kernels->quantise(x, v->hidden, (int8_t *)row, (float *)(void *)(row + padded));
+        for (size_t i = 0; i < hidden; i++) x[i] = (float)((int)(next(b) >> 20 & 0xffff) - 32768) / 32768;
+        b->kernels->quantise(x, hidden, (int8_t *)row, (float *)(void *)(row + padded));
         b->pair_first[r + 1] = (uint32_t)(r + 1);
         b->weight[r] = 1;
     }
     return ES_OK;
 }
 
-static void read_item(void *job, size_t item, size_t thread)
-{
-    (void)thread;
-    bench *b = job;
-    size_t first = item * READ_ITEM, bytes = es_size_min(READ_ITEM, b->expert_bytes - first) / 4096 * 4096;
-    atomic_fetch_add(&b->result, b->best->read_bytes(b->read_from + first, bytes));
-}
-
-static void integer_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->integer_ops(PEAK_ROUNDS));
-}
-
-static void float_item(void *job, size_t item, size_t thread)
-{
-    (void)item;
-    (void)thread;
-    bench *b = job;
-    atomic_fetch_add(&b->result, b->best->float_ops(PEAK_ROUNDS));
-}
-
-/* Multiplications and additions a second, on all threads. */
-static double peak(bench *b, es_pool_fn *fn)
-{
-    atomic_store(&b->result, 0);
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, PEAK_ITEMS * es_pool_threads(b->pool), fn, b);
-    return (double)atomic_load(&b->result) / ((double)(es_clock_now_ns() - start) * 1e-9);
-}
-
-static es_status run_pass(bench *b, size_t pass, double *ret_seconds, es_err *err)
+static es_status run_pass(bench *b, const es_ffn *ffns, size_t pass, double *ret_seconds, es_err *err)
 {
     const bench_values *v = b->values;
-    for (size_t r = 0; r < v->rows; r++) b->expert[r] = (uint32_t)(pass % v->experts);
-    memset(b->sum, 0, v->rows * v->hidden * sizeof *b->sum);
+    for (size_t r = 0; r < v->rows; r++) b->expert[r] = (uint32_t)(pass % b->weights.count);
+    memset(b->sum, 0, v->rows * b->weights.hidden * sizeof *b->sum);
     b->rows.blocks = NULL;
     const es_expert_batch batch = {&b->rows, b->pair_first, b->expert, b->weight};
     uint64_t start = es_clock_now_ns();
-    es_status status = es_expert_engine_run(b->engine, b->ffns, v->experts, &batch, b->sum, err);
+    es_status status = es_expert_engine_run(b->engine, ffns, b->weights.count, &batch, b->sum, err);
     *ret_seconds = (double)(es_clock_now_ns() - start) * 1e-9;
     return status;
 }
 
 static double read_expert(bench *b, size_t expert)
 {
-    b->read_from = b->weights + expert * b->expert_bytes;
-    uint64_t start = es_clock_now_ns();
-    es_pool_run(b->pool, es_size_ceil_div(b->expert_bytes, READ_ITEM), read_item, b);
-    return (double)(es_clock_now_ns() - start) * 1e-9;
+    size_t bytes = b->weights.expert_bytes;
+    return es_yardstick_read_s(b->best, b->pool, b->weights.memory + expert * bytes, bytes);
 }
 
 static int by_value(const void *a, const void *b)
@@ -255,56 +120,114 @@ static double median(double *values, size_t count)
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+/* Of each turn, or of some: seconds, or operations a second. */
+typedef struct turns {
+    double pass[PASSES_MAX], copy[PASSES_MAX], read[PASSES_MAX], integer[PASSES_MAX], real[PASSES_MAX];
+} turns;
+
+/* A pass on the mapped experts and one on their copies: which comes first changes, as it may matter. */
+static es_status run_both(bench *b, size_t n, turns *t, es_err *err)
+{
+    const es_bench_weights *w = &b->weights;
+    bool copy_first = w->copies != NULL && n % 2 == 1;
+    es_status status = ES_OK;
+    if (copy_first) status = run_pass(b, w->copies, 2 * n + 1, &t->copy[n], err);
+    if (status == ES_OK) status = run_pass(b, w->ffns, 2 * n + 1, &t->pass[n], err);
+    if (status == ES_OK && w->copies != NULL && !copy_first)
+        status = run_pass(b, w->copies, 2 * n + 1, &t->copy[n], err);
+    return status;
+}
+
 /* Passes and yardsticks in turns, so that a noisy machine disturbs all alike. */
 static es_status measure(bench *b, figures *ret_figures, es_err *err)
 {
-    double *times = es_arena_take(b->arena, 4 * PASSES_MAX, sizeof *times);
-    if (times == NULL) return no_memory(err);
-    double *reads = times + PASSES_MAX, *integers = reads + PASSES_MAX, *floats = integers + PASSES_MAX;
-    size_t experts = b->values->experts, n = 0, peaks = 0;
-    uint64_t start = es_clock_now_ns(), length = (uint64_t)b->values->seconds * 1000000000u;
+    turns *t = es_arena_take(b->arena, 1, sizeof *t);
+    if (t == NULL) return no_memory(err);
+    const es_bench_weights *w = &b->weights;
+    size_t n = 0, peaks = 0;
     double unused;
-    es_status status = run_pass(b, 0, &unused, err);
+    es_status status = run_pass(b, w->ffns, 0, &unused, err);
+    uint64_t start = es_clock_now_ns(), length = (uint64_t)b->values->seconds * 1000000000u;
     while (status == ES_OK && n < PASSES_MAX && (n < PASSES_MIN || es_clock_now_ns() - start < length)) {
-        status = run_pass(b, 2 * n + 1, &times[n], err);
-        reads[n] = read_expert(b, (2 * n + 2) % experts);
+        status = run_both(b, n, t, err);
+        t->read[n] = read_expert(b, (2 * n + 2) % w->count);
         if (n % PEAK_EVERY == 0) {
-            integers[peaks] = peak(b, integer_item);
-            floats[peaks++] = peak(b, float_item);
+            t->integer[peaks] = es_yardstick_integer_ops(b->best, b->pool);
+            t->real[peaks++] = es_yardstick_float_ops(b->best, b->pool);
         }
         n++;
     }
     if (status != ES_OK) return status;
-    *ret_figures =
-        (figures){b->expert_bytes,      n, median(times, n), median(reads, n), median(integers, peaks),
-                  median(floats, peaks)};
+    *ret_figures = (figures){w->expert_bytes,       n,
+                             median(t->pass, n),    median(t->read, n),
+                             median(t->copy, n),    median(t->integer, peaks),
+                             median(t->real, peaks)};
     return ES_OK;
+}
+
+/* What mapping did, and how near it comes to anonymous memory. */
+static void print_shard(const bench *b, const figures *f)
+{
+    const es_bench_weights *w = &b->weights;
+    double mapped = es_pages_huge_share(w->ffns[0].gate.data), copied = es_pages_huge_share(w->memory);
+    printf(
+        b->values->json
+            ? ", \"layer\": %zu, \"warm_share\": %.3f, \"read_ahead_ms\": %.1f, "
+              "\"huge_share\": %.3f, \"anonymous_huge_share\": %.3f, "
+              "\"anonymous_ms_per_pass\": %.4f, \"shard_over_anonymous\": %.3f"
+            : "layer               %zu\nwarm before         %.3f of the pages\n"
+              "reading ahead       %.1f ms\nin huge pages       %.3f of what is mapped, %.3f of the copies\n"
+              "the same, copied    %.4f ms a pass\nmapped over copied  %.3f\n",
+        w->layer, w->warm_share, w->read_seconds * 1e3, mapped, copied, f->copy_seconds * 1e3,
+        f->pass_seconds / f->copy_seconds);
+}
+
+static bool all_integer(const es_ffn *ffn)
+{
+    return ffn->gate.format >= ES_FORMAT_FLOAT_COUNT && ffn->up.format >= ES_FORMAT_FLOAT_COUNT &&
+           ffn->down.format >= ES_FORMAT_FLOAT_COUNT;
+}
+
+/* A shard's matrices may differ: files mix formats. */
+static void name_formats(const es_ffn *ffn, char ret_name[FORMAT_NAME_BYTES])
+{
+    const char *gate = es_format_describe(ffn->gate.format)->name;
+    const char *up = es_format_describe(ffn->up.format)->name,
+               *down = es_format_describe(ffn->down.format)->name;
+    if (ffn->gate.format == ffn->up.format && ffn->up.format == ffn->down.format)
+        snprintf(ret_name, FORMAT_NAME_BYTES, "%s", gate);
+    else
+        snprintf(ret_name, FORMAT_NAME_BYTES, "%s, %s and %s", gate, up, down);
 }
 
 static void print_figures(const bench *b, const figures *f)
 {
     const bench_values *v = b->values;
-    bool integer = v->format >= ES_FORMAT_FLOAT_COUNT;
+    const es_bench_weights *w = &b->weights;
     double rate = (double)f->bytes / f->pass_seconds, read = (double)f->bytes / f->read_seconds;
-    double ops = 6.0 * (double)v->hidden * (double)v->intermediate * (double)v->rows / f->pass_seconds;
-    double share_of_peak = ops / (integer ? f->integer_ops : f->float_ops);
+    double ops = 6.0 * (double)w->hidden * (double)w->intermediate * (double)v->rows / f->pass_seconds;
+    double share_of_peak = ops / (all_integer(w->ffns) ? f->integer_ops : f->float_ops);
+    char formats[FORMAT_NAME_BYTES];
+    name_formats(w->ffns, formats);
     const char *format =
         v->json ? "{\"bench\": \"expert\", \"format\": \"%s\", \"isa\": \"%s\", \"hidden\": %zu, "
                   "\"intermediate\": %zu, \"experts\": %zu, \"rows\": %zu, \"threads\": %zu, "
                   "\"passes\": %zu, \"bytes_per_pass\": %zu, \"ms_per_pass\": %.4f, \"gb_per_s\": %.3f, "
                   "\"gflop_per_s\": %.2f, \"rows_per_s\": %.2f, \"read_gb_per_s\": %.3f, "
                   "\"integer_peak_gop_per_s\": %.1f, \"float_peak_gflop_per_s\": %.1f, "
-                  "\"share_of_bandwidth\": %.3f, \"share_of_peak\": %.3f}\n"
+                  "\"share_of_bandwidth\": %.3f, \"share_of_peak\": %.3f"
                 : "format              %s, %s\nexpert              %zu x %zu, %zu of them\n"
                   "rows                %zu, %zu threads, %zu passes\nbytes a pass        %zu\n"
                   "time a pass         %.4f ms\nweights             %.3f GB/s\n"
                   "arithmetic          %.2f GFLOP/s\nrows                %.2f a second\n"
                   "machine reads       %.3f GB/s\ninteger peak        %.1f GOP/s\n"
                   "float peak          %.1f GFLOP/s\nshare of bandwidth  %.3f\nshare of peak       %.3f\n";
-    printf(format, es_format_describe((es_format)v->format)->name, b->kernels->name, v->hidden,
-           v->intermediate, v->experts, v->rows, es_pool_threads(b->pool), f->passes, f->bytes,
-           f->pass_seconds * 1e3, rate * 1e-9, ops * 1e-9, (double)v->rows / f->pass_seconds, read * 1e-9,
-           f->integer_ops * 1e-9, f->float_ops * 1e-9, rate / read, share_of_peak);
+    printf(format, formats, b->kernels->name, w->hidden, w->intermediate, w->count, v->rows,
+           es_pool_threads(b->pool), f->passes, f->bytes, f->pass_seconds * 1e3, rate * 1e-9, ops * 1e-9,
+           (double)v->rows / f->pass_seconds, read * 1e-9, f->integer_ops * 1e-9, f->float_ops * 1e-9,
+           rate / read, share_of_peak);
+    if (w->copies != NULL) print_shard(b, f);
+    if (v->json) printf("}\n");
 }
 
 static es_status check(const void *arg, es_err *err)
@@ -313,7 +236,7 @@ static es_status check(const void *arg, es_err *err)
     size_t block = es_format_describe((es_format)v->format)->block_cols;
     if (strcmp(v->what, "expert") != 0)
         return es_err_set(err, ES_INVALID, "bench: \"%s\" is not among: expert", v->what);
-    if (v->hidden % block != 0 || v->intermediate % block != 0)
+    if (v->shard == NULL && (v->hidden % block != 0 || v->intermediate % block != 0))
         return es_err_set(err, ES_INVALID, "bench: sizes are no multiples of %zu, the block of %s", block,
                           es_format_describe((es_format)v->format)->name);
     return ES_OK;
@@ -328,10 +251,18 @@ static es_status prepare(bench *b, es_err *err)
     if (status == ES_OK) status = es_kernels_select(NULL, &b->best, err);
     if (status == ES_OK) status = es_pool_create(v->threads, &b->pool, err);
     if (status != ES_OK) return status;
-    const es_expert_engine_options options = {b->kernels,      b->pool, ES_ROWS_Q8, v->hidden,
-                                              v->intermediate, v->rows, 1};
+    status = v->shard != NULL ? es_bench_map(v->shard, v->experts, b->arena, &b->weights, err)
+                              : es_bench_draw((es_format)v->format, v->hidden, v->intermediate, v->experts,
+                                              b->arena, &b->weights, err);
+    if (status != ES_OK) return status;
+    const es_expert_engine_options options = {.kernels = b->kernels,
+                                              .pool = b->pool,
+                                              .row_format = ES_ROWS_Q8,
+                                              .hidden = b->weights.hidden,
+                                              .intermediate_max = b->weights.intermediate,
+                                              .rows_max = v->rows,
+                                              .pairs_per_row_max = 1};
     status = es_expert_engine_create(&options, &b->engine, err);
-    if (status == ES_OK) status = draw_experts(b, err);
     if (status == ES_OK) status = draw_rows(b, err);
     return status;
 }
@@ -345,8 +276,8 @@ static es_status run(const void *arg, es_err *err)
     if (status == ES_OK) print_figures(&b, &f);
     es_expert_engine_destroy(&b.engine);
     es_pool_destroy(&b.pool);
+    es_bench_weights_free(&b.weights);
     es_arena_destroy(&b.arena);
-    es_pages_give(b.weights, b.weights_bytes + READ_ITEM);
     return status;
 }
 
@@ -392,6 +323,12 @@ static const es_option OPTIONS[] = {
      .choices = FORMATS,
      .initial = "q8_0",
      .help = "how weights are stored"},
+    {.name = "--shard",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(bench_values, shard),
+     .help = "experts of this shard, mapped as a node maps them, in turns with copies in anonymous memory; "
+             "sizes and format are the file's"},
     {.name = "--rows",
      .kind = ES_OPTION_COUNT,
      .argument = "R",
@@ -429,6 +366,7 @@ static const es_option_set SETS[] = {
     {.heading = "Bench", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]}};
 static const es_example EXAMPLES[] = {
     {"essaim bench expert --format q4_k --rows 4 --json", "one expert of DeepSeek-R1's size, four rows"},
+    {"essaim bench expert --shard r1/experts-01-of-08.shard --experts 24", "what a node computes from"},
 };
 
 const es_command CLI_BENCH = {
@@ -441,7 +379,7 @@ const es_command CLI_BENCH = {
     .sets = SETS,
     .set_count = 1,
     .examples = EXAMPLES,
-    .example_count = 1,
+    .example_count = 2,
     .values_bytes = sizeof(bench_values),
     .check = check,
     .run = run,

@@ -8,7 +8,7 @@ int main(int argc, char **argv)
                                    CLI_SYNTH,  CLI_TOKENIZE, CLI_TEMPLATE,  CLI_INSPECT, CLI_KEYGEN,
                                    CLI_BENCH,  CLI_PLAN,     CLI_PLACEMENT, CLI_NODE,    CLI_TOKEN,
                                    CLI_JOIN,   CLI_DRAIN,    CLI_REVOKE,    CLI_STATUS,  CLI_TOP,
-                                   CLI_VERSION};
+                                   CLI_DOCTOR, CLI_TRACE,    CLI_VERSION};
     const es_program program = {
         .name = "essaim",
         .version = ESSAIM_VERSION,

@@ -33,6 +33,7 @@ struct es_coordinator {
     es_expert_backend *backend;
     es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
+    es_trace *trace;
 };
 
 static const char *const ROW_FORMATS[] = {"q8", "f32", NULL};
@@ -282,6 +283,7 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
         .keys = c->options.keys != NULL ? &c->keys : NULL,
         .deadline_ms = (uint32_t)c->options.deadline_ms,
         .wait_ms = (uint32_t)c->options.wait_s * 1000,
+        .trace = c->trace,
         .local = c->local,
     };
     es_status status = es_swarm_create(&options, &c->swarm, err);
@@ -372,8 +374,8 @@ static es_status start_blas(const es_coordinator *c, es_err *err)
 
 static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *context, es_err *err)
 {
-    es_status status = ES_OK;
-    if (c->options.nodes_file != NULL)
+    es_status status = es_trace_create(&c->trace, err);
+    if (status == ES_OK && c->options.nodes_file != NULL)
         status = es_node_list_read(c->options.nodes_file, c->arena, &c->options.nodes, err);
     if (status == ES_OK) status = es_kernels_select(c->options.isa, &c->kernels, err);
     if (status == ES_OK && follows(&c->options))
@@ -397,6 +399,7 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
         .backend = c->backend,
         .row_format = c->options.row_format,
         .rows_max = c->options.step,
+        .trace = c->trace,
     };
     return es_forward_create(&forward, &c->forward, err);
 }
@@ -429,6 +432,7 @@ void es_coordinator_close(es_coordinator **coordinator)
     es_registry_close(&c->registry);
     if (c->backend != NULL) c->backend->destroy(&c->backend);
     if (c->local != NULL) c->local->destroy(&c->local);
+    es_trace_destroy(&c->trace);
     es_keys_wipe(&c->keys);
     es_pool_destroy(&c->pool);
     es_model_close(&c->model);
@@ -500,6 +504,7 @@ es_status es_coordinator_engine(es_coordinator *c, es_engine **ret_engine, es_er
         .swarm = c->swarm,
         .heat = c->members != NULL ? tell_heat : NULL,
         .heat_context = c->members,
+        .trace = c->trace,
         .kv_format = o->kv_format,
         .kv_pages = kv_pages(c),
         .context = o->context,

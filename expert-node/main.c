@@ -8,10 +8,10 @@
 #include "base/signals.h"
 #include "base/size.h"
 #include "net/control.h"
-#include "read_test.h"
 #include "service/service.h"
 #include "shares.h"
 #include "supervise/notify.h"
+#include "yardstick/yardstick.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 enum { ROWS_ANY, ROWS_Q8, ROWS_F32 };
+static const uint64_t ROUND_NS = 50000000; /* between looks at what a service manager wants */
 static const char *const ROWS[] = {"any", "q8", "f32", NULL};
 
 typedef struct values {
@@ -224,6 +225,7 @@ typedef struct node {
     es_pool *pool;
     const es_kernels *kernels;
     es_progress progress;
+    uint64_t round_ns, alive_ns; /* when the loop was looked at last, and when that was told */
 } node;
 
 /* The machine's name as far as names may look, or "node". */
@@ -326,6 +328,14 @@ static size_t experts_held(const node *n)
     return experts;
 }
 
+static void tell_ready(const node *n)
+{
+    char control[ES_ENDPOINT_TEXT_MAX];
+    es_endpoint at = es_service_control_endpoint(n->service);
+    es_endpoint_format(&at, control);
+    es_notify_ready(control);
+}
+
 static es_status say_ready(void *context, es_err *err)
 {
     node *n = context;
@@ -336,13 +346,30 @@ static es_status say_ready(void *context, es_err *err)
     es_endpoint_format(&at, control);
     at = es_service_data_endpoint(n->service);
     es_endpoint_format(&at, data);
-    es_notify_ready(control);
+    tell_ready(n);
     snprintf(line, sizeof line, "ready control=%s data=%s name=%s experts=%zu", control, data, n->name,
              experts_held(n));
     int fd = (int)n->values->ready_fd;
     if (fd != STDOUT_FILENO) return es_process_say_ready(fd, line, err);
     if (puts(line) < 0 || fflush(stdout) != 0) return es_err_set(err, ES_IO, "standard output is closed");
     return ES_OK;
+}
+
+/* The service manager hears that the loop goes round, not that the process exists. */
+static void go_round(void *context, uint64_t now_ns)
+{
+    node *n = context;
+    uint64_t every_ns = (uint64_t)es_notify_interval_ms() * 1000000;
+    if (now_ns - n->round_ns < ROUND_NS) return;
+    n->round_ns = now_ns;
+    if (every_ns > 0 && now_ns - n->alive_ns >= every_ns) {
+        n->alive_ns = now_ns;
+        es_notify_alive();
+    }
+    if (!es_signals_take_hangup()) return;
+    if (n->ready) es_notify_reloading();
+    if (n->allowed != NULL) es_allow_list_refresh(n->allowed);
+    if (n->ready) tell_ready(n);
 }
 
 /* Whoever started us shows his own progress; a service manager gives more time while there is some. */
@@ -358,7 +385,7 @@ static void tell_progress(void *context, uint64_t done, uint64_t total)
  * no measuring, which takes fresh memory of three times the cache. */
 static uint64_t read_speed(const node *n)
 {
-    return strcmp(n->values->part, "none") == 0 ? es_read_test(n->kernels, n->pool) : 0;
+    return strcmp(n->values->part, "none") == 0 ? es_yardstick_read(n->kernels, n->pool) : 0;
 }
 
 static es_status serve(const values *v, node *n, es_err *err)
@@ -375,7 +402,9 @@ static es_status serve(const values *v, node *n, es_err *err)
                             .progress = tell_progress,
                             .progress_context = n,
                             .ready = say_ready,
-                            .ready_context = n};
+                            .ready_context = n,
+                            .round = go_round,
+                            .round_context = n};
     if (n->shares != NULL) {
         work.shard_port = es_node_shares_port(n->shares);
         work.members = es_node_shares_members;
@@ -385,6 +414,7 @@ static es_status serve(const values *v, node *n, es_err *err)
     work.row_formats[ES_ROWS_F32] = v->rows != ROWS_Q8;
     es_status status = es_service_prepare(n->service, &work, err);
     if (status == ES_OK) status = es_service_run(n->service, err);
+    es_notify_stopping();
     es_progress_finish(&n->progress);
     return status;
 }
@@ -409,6 +439,7 @@ static es_status run(const void *given, es_err *err)
     if (status == ES_OK) status = open_store(v, &n, err);
     if (status == ES_OK) status = open_sockets(v, &n, err);
     if (status == ES_OK) status = es_signals_start(err);
+    if (status == ES_OK) status = es_signals_watch_hangup(err);
     if (status == ES_OK) status = open_shares(v, &n, err);
     if (status == ES_OK) status = start_loading(v, &n, err);
     if (status == ES_OK) status = es_pool_create(v->threads, &n.pool, err);

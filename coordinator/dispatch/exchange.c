@@ -100,7 +100,7 @@ static void take_error(es_swarm *swarm, es_node *node, es_ticket *ticket, bool s
         es_exchange_lose(swarm, node, why, now_ns);
 }
 
-static void count_call(es_node *node, const es_ticket *ticket, const es_message *message,
+static void count_call(es_swarm *swarm, es_node *node, const es_ticket *ticket, const es_message *message,
                        const es_wire_reply *reply, uint64_t now_ns)
 {
     es_swarm_node_info *c = &node->counted;
@@ -111,6 +111,8 @@ static void count_call(es_node *node, const es_ticket *ticket, const es_message 
     c->bytes_in += es_message_bytes(message, 0) + es_message_bytes(message, 1);
     es_history_add(&node->history, ticket->cost, ticket->bytes, latency_ns, reply->compute_ns, now_ns);
     if (ticket->attempt == ES_PROBE_ATTEMPT) return;
+    es_trace_call(swarm->options.trace, node->traced, ticket->layer, ticket->sent_ns, now_ns,
+                  reply->compute_ns);
     c->latency_bucket[bucket]++;
     c->latency_seconds += seconds;
     c->calls++;
@@ -133,7 +135,7 @@ static void take_sums(es_swarm *swarm, es_node *node, es_ticket *ticket, const e
         take_error(swarm, node, ticket, false, &err);
         return;
     }
-    count_call(node, ticket, message, reply, es_clock_now_ns());
+    count_call(swarm, node, ticket, message, reply, es_clock_now_ns());
     es_node_settle(node, ticket);
     swarm->changes += swarm->open > 0;
     node->errors = 0;

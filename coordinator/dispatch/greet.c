@@ -137,6 +137,7 @@ static es_status take_hello(es_swarm *swarm, es_node *node, const es_hello_reply
     node->data_at = node->control_at;
     node->data_at.port = (uint16_t)hello->data_port;
     node->requests_told = 0;
+    node->traced = es_trace_node(swarm->options.trace, node->name, node->where);
     node->wants_hello = node->stale = false;
     swarm->changes++;
     return ES_OK;

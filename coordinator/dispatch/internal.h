@@ -9,6 +9,7 @@
 #include "net/channel.h"
 #include "net/control.h"
 #include "net/wire.h"
+#include "trace/trace.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -72,6 +73,7 @@ typedef struct es_node {
     unsigned errors;        /* in a row */
     unsigned probes;        /* answered since it was lost */
     uint64_t probed_ns;     /* when it was tried last for want of work */
+    uint16_t traced;        /* its number in the trace */
     uint64_t requests_told; /* the version of the swarm's requests that it knows */
     es_history history;
     es_swarm_node_info counted; /* its counters only */

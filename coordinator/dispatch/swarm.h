@@ -31,6 +31,7 @@ typedef struct es_swarm_options {
     uint32_t hello_deadline_ms; /* for all nodes to answer hello; 0: ES_SWARM_HELLO_DEADLINE_MS */
     uint32_t wait_ms;           /* for a node to come back, from when an expert was last held by somebody; 0:
                                    ES_SWARM_WAIT_MS */
+    struct es_trace *trace;     /* where calls' times go, borrowed for the swarm's life; NULL: nowhere */
     es_expert_backend *local;   /* computes experts that nobody holds any more; borrowed for the swarm's life.
                                    NULL:   they are waited for */
 } es_swarm_options;

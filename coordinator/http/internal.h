@@ -127,6 +127,10 @@ enum MHD_Result es_http_drain_node(es_http_request *request);
 /* A JSON answer; takes json. */
 enum MHD_Result es_http_reply_json(es_http_request *request, unsigned status, json_t *json);
 
+/* trace.c: the JSON of /cluster/trace with the spans from number after on, malloc'd; NULL when memory is
+ * short. */
+char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
+
 /* cluster.c: the JSON of /cluster, malloc'd; NULL when memory is short. */
 char *es_http_cluster_json(es_http *http);
 

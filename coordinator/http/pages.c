@@ -64,6 +64,25 @@ static enum MHD_Result answer_cluster(es_http_request *r)
     return send_text(r, 200, "application/json", text, text != NULL ? strlen(text) : 0);
 }
 
+/* ?after=N: from that number on, else all there are; ?after=next: those to come. */
+static enum MHD_Result answer_trace(es_http_request *r)
+{
+    if (atomic_load(&r->http->state) == ES_HTTP_LOADING) return answer_health(r);
+    const char *after = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "after");
+    uint64_t first = 0;
+    size_t bytes = 0;
+    if (after != NULL && strcmp(after, "next") == 0) {
+        first = es_trace_next(es_engine_trace(r->http->service.engine));
+    } else if (after != NULL) {
+        size_t digits = strspn(after, "0123456789");
+        if (digits == 0 || digits > 18 || after[digits] != '\0')
+            return es_http_reply_error(r, 400, "invalid_value", "after: not a number, nor \"next\"");
+        first = strtoull(after, NULL, 10);
+    }
+    char *text = es_http_trace_json(r->http, first, &bytes);
+    return send_text(r, 200, "application/json", text, bytes);
+}
+
 static const struct {
     const char *path;
     bool open;
@@ -73,6 +92,7 @@ static const struct {
     {"/health", true, "GET", answer_health},
     {"/metrics", false, "GET", answer_metrics},
     {"/cluster", false, "GET", answer_cluster},
+    {"/cluster/trace", false, "GET", answer_trace},
     {"/cluster/drain", false, "POST", es_http_drain_node},
 };
 enum { OWN_COUNT = sizeof OWN / sizeof OWN[0] };

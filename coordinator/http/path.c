@@ -7,16 +7,27 @@
 #include <strings.h>
 
 static const char *const LABELS[] = {
-    "other",        "page",
-    "/health",      "/metrics",
-    "/cluster",     "/chat/completions",
-    "/completions", "/models",
-    "/messages",    "/messages/count_tokens",
-    "/responses",   "/tokenize",
-    "/detokenize",  "/apply-template",
-    "/embeddings",  "/props",
-    "/version",     "/api/tags",
-    "/api/chat",    "/api/generate",
+    "other",
+    "page",
+    "/health",
+    "/metrics",
+    "/cluster",
+    "/cluster/trace",
+    "/chat/completions",
+    "/completions",
+    "/models",
+    "/messages",
+    "/messages/count_tokens",
+    "/responses",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
+    "/embeddings",
+    "/props",
+    "/version",
+    "/api/tags",
+    "/api/chat",
+    "/api/generate",
 };
 enum { LABEL_COUNT = sizeof LABELS / sizeof LABELS[0], LABEL_PAGE = 1, LABEL_FIRST_PATH = 2 };
 

@@ -65,23 +65,29 @@ static es_status at_layer(es_status status, size_t layer, es_err *err)
 }
 
 static es_status run_moe(es_forward *f, size_t layer_index, const es_layer *layer, const es_forward_row *rows,
-                         const es_rows *input, es_err *err)
+                         const es_rows *input, uint64_t start_ns, es_err *err)
 {
     es_workspace *w = &f->work;
+    es_trace *trace = f->options.trace;
     es_status status = route(f, layer_index, layer, rows, input->count, err);
+    start_ns = es_trace_mark(trace, ES_STAGE_ROUTER, layer_index, start_ns);
     if (status != ES_OK) return at_layer(status, layer_index, err);
     es_expert_batch batch = {input, w->pair_first, w->pair_expert, w->pair_weight};
     es_expert_backend *backend = f->options.backend;
     status = backend->start(backend, layer_index, &batch, err);
+    start_ns = es_trace_mark(trace, ES_STAGE_DISPATCH, layer_index, start_ns);
     if (status != ES_OK) return status;
     if (layer->ffn.gate.data != NULL) {
         status = run_own(f, layer, input, err);
+        start_ns = es_trace_mark(trace, ES_STAGE_SHARED, layer_index, start_ns);
         if (status != ES_OK) {
             es_err_prefix(err, "shared expert");
             return at_layer(status, layer_index, err);
         }
     }
-    return backend->finish(backend, w->sum, err);
+    status = backend->finish(backend, w->sum, err);
+    es_trace_mark(trace, ES_STAGE_WAIT, layer_index, start_ns);
+    return status;
 }
 
 es_status es_ffn_forward(es_forward *f, size_t layer_index, const es_forward_row *rows, size_t count,
@@ -90,6 +96,8 @@ es_status es_ffn_forward(es_forward *f, size_t layer_index, const es_forward_row
     const es_shape *s = f->shape;
     const es_layer *layer = &f->options.model->layers[layer_index];
     es_workspace *w = &f->work;
+    es_trace *trace = f->options.trace;
+    uint64_t start_ns = es_trace_now(trace);
     es_compute_rmsnorm(&f->compute, w->x, s->hidden, layer->ffn_norm, s->rms_eps, s->hidden, count, w->normed,
                        s->hidden);
     es_rows input = {.data = w->row_bytes};
@@ -99,9 +107,11 @@ es_status es_ffn_forward(es_forward *f, size_t layer_index, const es_forward_row
                         layer_index, err);
 
     memset(w->sum, 0, count * s->hidden * sizeof *w->sum);
-    es_status status = layer->is_moe ? run_moe(f, layer_index, layer, rows, &input, err)
+    es_status status = layer->is_moe ? run_moe(f, layer_index, layer, rows, &input, start_ns, err)
                                      : at_layer(run_own(f, layer, &input, err), layer_index, err);
+    if (!layer->is_moe) es_trace_mark(trace, ES_STAGE_DENSE, layer_index, start_ns);
     if (status != ES_OK) return status;
+    start_ns = es_trace_now(trace);
 
     for (size_t r = 0; r < count; r++) {
         float *out = w->block_out + r * s->hidden;
@@ -109,5 +119,6 @@ es_status es_ffn_forward(es_forward *f, size_t layer_index, const es_forward_row
                                            out);
         for (size_t i = 0; i < s->hidden; i++) w->x[r * s->hidden + i] += out[i];
     }
+    es_trace_mark(trace, ES_STAGE_COMBINE, layer_index, start_ns);
     return ES_OK;
 }

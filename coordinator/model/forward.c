@@ -114,14 +114,19 @@ es_status es_forward_run(es_forward *f, const es_forward_row *rows, size_t count
                          es_err *err)
 {
     ES_ASSERT(count >= 1 && count <= f->options.rows_max);
+    es_trace *trace = f->options.trace;
+    uint64_t start_ns = es_trace_now(trace);
     es_status status = embed(f, rows, count, err);
-    if (status != ES_OK) return status;
-    for (size_t layer = 0; layer < f->shape->layers; layer++) {
+    start_ns = es_trace_mark(trace, ES_STAGE_EMBED, 0, start_ns);
+    for (size_t layer = 0; layer < f->shape->layers && status == ES_OK; layer++) {
         status = es_attention_forward(f, layer, rows, count, err);
+        start_ns = es_trace_mark(trace, ES_STAGE_ATTENTION, layer, start_ns);
         if (status == ES_OK) status = es_ffn_forward(f, layer, rows, count, err);
-        if (status != ES_OK) return status;
+        start_ns = es_trace_now(trace);
     }
+    if (status != ES_OK) return status;
     status = make_logits(f, rows, count, ret_logits, err);
+    es_trace_mark(trace, ES_STAGE_HEAD, 0, start_ns);
     if (status != ES_OK) es_err_prefix(err, "head");
     return status;
 }

@@ -5,6 +5,7 @@
 
 #include "essaim/expert_backend.h"
 #include "model/kv.h"
+#include "trace/trace.h"
 
 /* Weights (borrowed), workspace and scratch. Owned by the thread that runs the step. */
 typedef struct es_forward es_forward;
@@ -16,6 +17,7 @@ typedef struct es_forward_options {
     es_expert_backend *backend; /* borrowed likewise; NULL when the model has no MoE layer */
     es_row_format row_format;
     size_t rows_max; /* of a step, up to ES_STEP_ROWS_MAX */
+    es_trace *trace; /* where stages' times go, borrowed likewise; NULL: nowhere */
 } es_forward_options;
 
 /* One token of one sequence. Rows of a sequence stand in ascending positions without gaps; all its earlier

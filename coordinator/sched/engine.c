@@ -222,6 +222,11 @@ void es_engine_destroy(es_engine **engine)
     *engine = NULL;
 }
 
+es_trace *es_engine_trace(const es_engine *engine)
+{
+    return engine->options.trace;
+}
+
 size_t es_engine_context(const es_engine *engine)
 {
     return engine->context;

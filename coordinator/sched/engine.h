@@ -17,6 +17,7 @@ typedef struct es_engine_options {
     void (*heat)(void *context, const float *counts); /* told what es_engine_get_heat gives, about once a
                                                          second, on the engine's thread; may be NULL */
     void *heat_context;
+    es_trace *trace; /* which forward and swarm write to, and steps too; may be NULL */
     es_kv_format kv_format;
     size_t kv_pages;      /* the KV cache's budget, at least 2 */
     size_t context;       /* tokens of a sequence, at most; fewer when kv_pages holds fewer */
@@ -57,6 +58,9 @@ size_t es_engine_open_requests(es_engine *engine);
 /* Forgets the prefixes that no sequence uses, before the next step, and gives the memory back when the cache
  * is empty. */
 void es_engine_clear_cache(es_engine *engine);
+
+/* As in its options: for readers. */
+es_trace *es_engine_trace(const es_engine *engine);
 
 /* As of the last step. */
 void es_engine_get_stats(es_engine *engine, es_engine_stats *ret_stats);

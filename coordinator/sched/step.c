@@ -226,11 +226,13 @@ static es_status compute(es_engine *e, size_t first, size_t count, es_err *err)
     for (size_t i = first; i < first + count; i++) row_count += e->stepped_rows[i];
     es_status status = es_forward_run(e->options.forward, rows, row_count, e->logits, err);
     const float *logits = e->logits;
+    uint64_t start_ns = es_trace_now(e->options.trace);
     for (size_t i = first; i < first + count && status == ES_OK; i++) {
         bool wanted = e->stepped[i]->wants_logits;
         advance(e, e->stepped[i], logits);
         if (wanted) logits += vocab;
     }
+    es_trace_mark(e->options.trace, ES_STAGE_SAMPLING, 0, start_ns);
     return status;
 }
 
@@ -265,8 +267,10 @@ bool es_step_run(es_engine *e)
     uint64_t start_ns = es_clock_now_ns();
     es_err err;
     e->stats.steps++;
+    es_trace_begin(e->options.trace, e->stats.steps);
     if (e->options.swarm != NULL) name_step(e);
     if (compute(e, 0, e->stepped_count, &err) != ES_OK) compute_again(e, &err);
+    es_trace_end(e->options.trace, start_ns, rows, e->stepped_count);
     count_step(e, rows, decode, start_ns);
     return true;
 }

@@ -10,6 +10,13 @@ uint64_t es_clock_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t es_clock_wall_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 int es_clock_left_ms(uint64_t deadline_ns)
 {
     uint64_t now = es_clock_now_ns();

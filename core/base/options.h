@@ -68,6 +68,7 @@ typedef struct es_command {
     const es_example *examples;
     size_t example_count;
     size_t values_bytes; /* of the struct the sets are bound to */
+    int told_code;       /* exit code when run gives an error without text; 0: as for every error */
 
     /* Looks at options together ("--port needs --listen"): what it refuses is a usage error. May be NULL. */
     es_status (*check)(const void *values, es_err *err);

@@ -13,4 +13,11 @@ uint8_t *es_pages_take(size_t bytes);
 void es_pages_clear(uint8_t *pages, size_t bytes);
 void es_pages_give(uint8_t *pages, size_t bytes);
 
+/* Of the pages that bytes at an address lie on, how many are in memory, whoever had them read; 0 to 1. */
+double es_pages_cached_share(const uint8_t *at, size_t bytes);
+
+/* Of what the mapping that holds this address has in memory, how much is on huge pages; 0 to 1, and 0 where
+ * the system does not say. */
+double es_pages_huge_share(const uint8_t *at);
+
 #endif

@@ -74,6 +74,7 @@ static void *worker_main(void *arg)
     worker_start start = *(worker_start *)arg;
     free(arg);
     es_pool *pool = start.pool;
+    pthread_setname_np(pthread_self(), "pool"); /* for top -H */
     es_fpmode_set();
     for (size_t seen = 0;;) {
         size_t now = wait_for_job(pool, seen);

@@ -83,8 +83,9 @@ static int run_command(const es_program *program, const es_command *command, int
         es_options_write_help(command, program->name, stdout);
     } else if (command->run(values, &err) != ES_OK) {
         fflush(stdout);
-        if (err.text[0] != '\0') tell(program, command, err.text);
-        code = ES_EXIT_FAILED;
+        bool told = err.text[0] == '\0';
+        if (!told) tell(program, command, err.text);
+        code = told && command->told_code != 0 ? command->told_code : ES_EXIT_FAILED;
     }
     free(values);
     return close_output(program, command, code);

@@ -10,6 +10,9 @@
 
 enum { CONTROL_MEMORY = 4 * 1024 * 1024 };
 
+/* What probes carry; nobody writes it. */
+static uint8_t fill[ES_PROBE_FILL_MAX];
+
 struct es_control_memory {
     es_wire_memory *wire;
     es_units *units;                    /* [ES_UNITS_MAX], decoded */
@@ -85,6 +88,7 @@ typedef struct request_bodies {
     Essaim__V1__Drain drain;
     Essaim__V1__State state;
     Essaim__V1__Members members;
+    Essaim__V1__Probe probe;
 } request_bodies;
 
 static void lay_out_members(es_control_memory *memory, const es_members *members, Essaim__V1__Members *m)
@@ -109,7 +113,8 @@ static void lay_out_body(es_control_memory *memory, const es_control_request *re
                          Essaim__V1__ControlRequest *m)
 {
     *bodies = (request_bodies){ESSAIM__V1__HELLO__INIT, ESSAIM__V1__STATS__INIT, ESSAIM__V1__CHANGE__INIT,
-                               ESSAIM__V1__DRAIN__INIT, ESSAIM__V1__STATE__INIT, ESSAIM__V1__MEMBERS__INIT};
+                               ESSAIM__V1__DRAIN__INIT, ESSAIM__V1__STATE__INIT, ESSAIM__V1__MEMBERS__INIT,
+                               ESSAIM__V1__PROBE__INIT};
     switch (request->kind) {
     case ES_CONTROL_HELLO:
         bodies->hello.name = (char *)(uintptr_t)request->hello.name; /* packing only reads */
@@ -137,6 +142,13 @@ static void lay_out_body(es_control_memory *memory, const es_control_request *re
     case ES_CONTROL_STATE:
         m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_STATE;
         m->state = &bodies->state;
+        return;
+    case ES_CONTROL_PROBE:
+        ES_ASSERT(request->probe.fill_bytes <= ES_PROBE_FILL_MAX);
+        bodies->probe.fill = (ProtobufCBinaryData){request->probe.fill_bytes, fill};
+        bodies->probe.want_bytes = (uint32_t)request->probe.want_bytes;
+        m->body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_PROBE;
+        m->probe = &bodies->probe;
         return;
     case ES_CONTROL_MEMBERS:
         lay_out_members(memory, &request->members, &bodies->members);
@@ -213,6 +225,25 @@ static void lay_out_stats(const es_node_stats *stats, Essaim__V1__StatsReply *m)
     m->compute_ns = stats->compute_ns;
 }
 
+static void lay_out_probe(const es_probe_reply *probe, Essaim__V1__ProbeReply *m)
+{
+    ES_ASSERT(probe->fill_bytes <= ES_PROBE_FILL_MAX);
+    m->name = (char *)(uintptr_t)probe->name;
+    m->version = (char *)(uintptr_t)probe->version;
+    m->kernels = (char *)(uintptr_t)probe->kernels;
+    if (probe->has_model)
+        m->fingerprint =
+            (ProtobufCBinaryData){ES_FINGERPRINT_BYTES, (uint8_t *)(uintptr_t)probe->fingerprint};
+    m->clock_ns = probe->clock_ns;
+    m->fill = (ProtobufCBinaryData){probe->fill_bytes, fill};
+    m->memory_bytes = probe->machine.memory_bytes;
+    m->cores = probe->machine.cores;
+    m->read_bytes_per_s = probe->machine.read_bytes_per_s;
+    m->int_ops_per_s = probe->machine.int_ops_per_s;
+    m->float_ops_per_s = probe->machine.float_ops_per_s;
+    m->nic_bytes_per_s = probe->machine.nic_bytes_per_s;
+}
+
 es_status es_control_reply_pack(es_control_memory *memory, const es_control_reply *reply, uint8_t *out,
                                 size_t *ret_bytes, es_err *err)
 {
@@ -220,6 +251,7 @@ es_status es_control_reply_pack(es_control_memory *memory, const es_control_repl
     Essaim__V1__HelloReply hello = ESSAIM__V1__HELLO_REPLY__INIT;
     Essaim__V1__StatsReply stats = ESSAIM__V1__STATS_REPLY__INIT;
     Essaim__V1__StateReply state = ESSAIM__V1__STATE_REPLY__INIT;
+    Essaim__V1__ProbeReply probe = ESSAIM__V1__PROBE_REPLY__INIT;
     uint32_t row_formats[ES_ROWS_COUNT];
     m.protocol = ES_PROTOCOL;
     m.request = reply->request;
@@ -233,6 +265,10 @@ es_status es_control_reply_pack(es_control_memory *memory, const es_control_repl
         lay_out_state(&reply->state, &state);
         m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_STATE;
         m.state = &state;
+    } else if (reply->status == ES_OK && reply->kind == ES_CONTROL_PROBE) {
+        lay_out_probe(&reply->probe, &probe);
+        m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_PROBE;
+        m.probe = &probe;
     } else if (reply->status == ES_OK) {
         lay_out_stats(&reply->stats, &stats);
         m.body_case = ESSAIM__V1__CONTROL_REPLY__BODY_STATS;
@@ -339,6 +375,15 @@ static es_status read_members(es_control_memory *memory, const Essaim__V1__Membe
     return status;
 }
 
+static es_status read_probe(const Essaim__V1__Probe *m, es_probe *ret_probe, es_err *err)
+{
+    if (m->fill.len > ES_PROBE_FILL_MAX || m->want_bytes > ES_PROBE_FILL_MAX)
+        return es_err_set(err, ES_INVALID, "probe: %zu bytes there and %u back, at most %d", m->fill.len,
+                          m->want_bytes, ES_PROBE_FILL_MAX);
+    *ret_probe = (es_probe){m->fill.len, m->want_bytes};
+    return ES_OK;
+}
+
 static es_status read_body(es_control_memory *memory, const Essaim__V1__ControlRequest *m,
                            es_control_request *ret_request, es_err *err)
 {
@@ -361,6 +406,9 @@ static es_status read_body(es_control_memory *memory, const Essaim__V1__ControlR
     case ESSAIM__V1__CONTROL_REQUEST__BODY_STATE:
         ret_request->kind = ES_CONTROL_STATE;
         return ES_OK;
+    case ESSAIM__V1__CONTROL_REQUEST__BODY_PROBE:
+        ret_request->kind = ES_CONTROL_PROBE;
+        return read_probe(m->probe, &ret_request->probe, err);
     case ESSAIM__V1__CONTROL_REQUEST__BODY_MEMBERS:
         ret_request->kind = ES_CONTROL_MEMBERS;
         return read_members(memory, m->members, &ret_request->members, err);
@@ -447,6 +495,37 @@ static void read_stats(const Essaim__V1__StatsReply *m, es_node_stats *ret_stats
     for (size_t i = 0; i < m->n_errors && i < ES_STATUS_COUNT; i++) ret_stats->errors[i] = m->errors[i];
 }
 
+static es_status copy_word(const char *word, char out[ES_PROBE_TEXT_MAX + 1], es_err *err)
+{
+    if (!es_name_valid(word) || strlen(word) > ES_PROBE_TEXT_MAX)
+        return es_err_set(err, ES_INVALID, "version or kernels: not 1 to %d letters, digits, '.', '_' or '-'",
+                          ES_PROBE_TEXT_MAX);
+    memcpy(out, word, strlen(word) + 1);
+    return ES_OK;
+}
+
+static es_status read_probe_reply(const Essaim__V1__ProbeReply *m, es_probe_reply *ret_probe, es_err *err)
+{
+    const double figures[] = {m->read_bytes_per_s, m->int_ops_per_s, m->float_ops_per_s, m->nic_bytes_per_s};
+    es_status status = copy_name(m->name, ret_probe->name, err);
+    if (status == ES_OK) status = copy_word(m->version, ret_probe->version, err);
+    if (status == ES_OK) status = copy_word(m->kernels, ret_probe->kernels, err);
+    ret_probe->has_model = m->fingerprint.len > 0;
+    if (status == ES_OK && ret_probe->has_model)
+        status = copy_fingerprint(m->fingerprint, ret_probe->fingerprint, err);
+    if (status == ES_OK && m->fill.len > ES_PROBE_FILL_MAX)
+        status = es_err_set(err, ES_INVALID, "probe: %zu bytes came back, at most %d", m->fill.len,
+                            ES_PROBE_FILL_MAX);
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0] && status == ES_OK; i++)
+        if (!(figures[i] >= 0 && figures[i] < 1e18))
+            status = es_err_set(err, ES_INVALID, "figure %zu of the machine is out of range", i);
+    ret_probe->clock_ns = m->clock_ns;
+    ret_probe->fill_bytes = m->fill.len;
+    ret_probe->machine = (es_probe_machine){m->memory_bytes,  m->cores,           m->read_bytes_per_s,
+                                            m->int_ops_per_s, m->float_ops_per_s, m->nic_bytes_per_s};
+    return status;
+}
+
 es_status es_control_reply_unpack(es_control_memory *memory, const uint8_t *bytes, size_t count,
                                   es_control_reply *ret_reply, es_err *err)
 {
@@ -474,6 +553,9 @@ es_status es_control_reply_unpack(es_control_memory *memory, const uint8_t *byte
     } else if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REPLY__BODY_STATE) {
         ret_reply->kind = ES_CONTROL_STATE;
         status = read_state(m->state, &ret_reply->state, err);
+    } else if (status == ES_OK && m->body_case == ESSAIM__V1__CONTROL_REPLY__BODY_PROBE) {
+        ret_reply->kind = ES_CONTROL_PROBE;
+        status = read_probe_reply(m->probe, &ret_reply->probe, err);
     } else if (status == ES_OK && m->status == ES_OK) {
         status = es_err_set(err, ES_UNSUPPORTED, "body: not known here");
     }

@@ -13,8 +13,10 @@ enum {
     ES_NAME_MAX = 63, /* a node's or coordinator's name */
     ES_CONTROL_FRAME_MAX = 768 * 1024,
     ES_FINGERPRINT_TEXT_MAX = 2 * ES_FINGERPRINT_BYTES + 1,
-    ES_CONTENT_SUM_BYTES = 32, /* BLAKE2b-256 of an expert's bytes, as a shard's manifest states it */
-    ES_SUMS_MAX = 8192,        /* in one message */
+    ES_PROBE_FILL_MAX = 512 * 1024, /* either way */
+    ES_PROBE_TEXT_MAX = 31,         /* a version, a kernel set */
+    ES_CONTENT_SUM_BYTES = 32,      /* BLAKE2b-256 of an expert's bytes, as a shard's manifest states it */
+    ES_SUMS_MAX = 8192,             /* in one message */
     ES_PEERS_MAX = 1024,
 };
 
@@ -29,6 +31,7 @@ typedef enum es_control_kind {
     ES_CONTROL_DRAIN,   /* finish what was asked, take no more */
     ES_CONTROL_STATE,   /* how far is it? The answer to all that change it, too */
     ES_CONTROL_MEMBERS, /* who else is there, and who is no longer to be trusted */
+    ES_CONTROL_PROBE,   /* how far away are you, and who? */
     ES_CONTROL_COUNT
 } es_control_kind;
 
@@ -48,6 +51,11 @@ typedef struct es_units_change {
     size_t sum_count; /* 0: not stated, and then what is not at hand cannot be fetched; at most ES_SUMS_MAX:
                          a larger change is sent in several */
 } es_units_change;
+
+/* Bytes to carry there, and how many are wanted back; both at most ES_PROBE_FILL_MAX. */
+typedef struct es_probe {
+    size_t fill_bytes, want_bytes;
+} es_probe;
 
 /* One of the others. */
 typedef struct es_peer {
@@ -69,6 +77,7 @@ typedef struct es_control_request {
     es_control_kind kind;
     es_hello hello;         /* kind ES_CONTROL_HELLO */
     es_units_change change; /* kinds ES_CONTROL_LOAD and ES_CONTROL_DROP */
+    es_probe probe;         /* kind ES_CONTROL_PROBE */
     es_members members;     /* kind ES_CONTROL_MEMBERS */
 } es_control_request;
 
@@ -121,6 +130,24 @@ typedef struct es_node_stats {
     uint64_t uptime_ns, compute_ns;
 } es_node_stats;
 
+/* A machine's figures; 0 is not known. */
+typedef struct es_probe_machine {
+    uint64_t memory_bytes;
+    uint32_t cores;
+    double read_bytes_per_s, int_ops_per_s, float_ops_per_s, nic_bytes_per_s;
+} es_probe_machine;
+
+/* Who answers a probe. */
+typedef struct es_probe_reply {
+    char name[ES_NAME_MAX + 1];
+    char version[ES_PROBE_TEXT_MAX + 1], kernels[ES_PROBE_TEXT_MAX + 1];
+    bool has_model;
+    uint8_t fingerprint[ES_FINGERPRINT_BYTES]; /* has_model */
+    uint64_t clock_ns;                         /* of its wall clock, since 1970 */
+    size_t fill_bytes;
+    es_probe_machine machine;
+} es_probe_reply;
+
 typedef struct es_control_reply {
     uint64_t request;
     es_status status;
@@ -129,6 +156,7 @@ typedef struct es_control_reply {
     es_hello_reply hello; /* status ES_OK and kind ES_CONTROL_HELLO */
     es_node_stats stats;  /* status ES_OK and kind ES_CONTROL_STATS */
     es_node_state state;  /* status ES_OK and kind ES_CONTROL_STATE */
+    es_probe_reply probe; /* status ES_OK and kind ES_CONTROL_PROBE */
 } es_control_reply;
 
 /* The memory control messages are decoded into; larger than what data headers need. One thread's own. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <systemd/sd-daemon.h>
@@ -22,6 +23,11 @@ void es_notify_loading(uint64_t done, uint64_t total)
 void es_notify_ready(const char *status)
 {
     sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+}
+
+void es_notify_reloading(void)
+{
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, es_clock_now_ns() / 1000);
 }
 
 void es_notify_stopping(void)

@@ -5,6 +5,7 @@
 #include "service/internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static es_status check_fingerprint(const es_service *service, const es_hello *hello, es_err *err)
@@ -85,6 +86,22 @@ static es_status change(es_service *service, const es_control_request *request, 
     return es_loader_change(service->work.loader, &request->change, request->kind == ES_CONTROL_LOAD, err);
 }
 
+/* Who measures the link wants to know whom he reached; a node that loads tells too. */
+static void tell_probe(const es_service *service, size_t want_bytes, es_probe_reply *ret_probe)
+{
+    es_node_state state;
+    tell_state(service, &state);
+    *ret_probe = (es_probe_reply){.has_model = true, .fill_bytes = want_bytes};
+    strcpy(ret_probe->name, service->options.name);
+    snprintf(ret_probe->version, sizeof ret_probe->version, "%s", ESSAIM_VERSION);
+    snprintf(ret_probe->kernels, sizeof ret_probe->kernels, "%s", service->work.kernels->name);
+    memcpy(ret_probe->fingerprint, service->work.fingerprint, ES_FINGERPRINT_BYTES);
+    ret_probe->machine = (es_probe_machine){.memory_bytes = state.memory_bytes,
+                                            .cores = (uint32_t)es_pool_threads(service->work.pool),
+                                            .read_bytes_per_s = (double)service->work.read_bytes_per_s};
+    ret_probe->clock_ns = es_clock_wall_ns();
+}
+
 static es_status answer(es_service *service, const es_control_request *request, es_control_reply *reply,
                         es_err *err)
 {
@@ -95,6 +112,10 @@ static es_status answer(es_service *service, const es_control_request *request, 
         reply->stats = service->stats;
         reply->stats.refused = es_channel_refused(service->control) + es_channel_refused(service->data);
         reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
+        return ES_OK;
+    }
+    if (request->kind == ES_CONTROL_PROBE) {
+        tell_probe(service, request->probe.want_bytes, &reply->probe);
         return ES_OK;
     }
     if (request->kind != ES_CONTROL_STATE) status = change(service, request, err);

@@ -183,6 +183,11 @@ static es_status take_requests(es_service *service, es_err *err)
     return ES_OK;
 }
 
+static void tell_round(const es_service *service, uint64_t now_ns)
+{
+    if (service->work.round != NULL) service->work.round(service->work.round_context, now_ns);
+}
+
 /* Computes up to limit requests, in turns; *ret_some: there was one. */
 static es_status compute_in_turns(es_service *service, int limit, bool *ret_some, es_err *err)
 {
@@ -196,7 +201,9 @@ static es_status compute_in_turns(es_service *service, int limit, bool *ret_some
         uint64_t start_ns = es_clock_now_ns();
         es_service_answer_data(service, &message);
         es_message_close(&message);
-        es_turns_charge(&service->turns, es_clock_now_ns() - start_ns);
+        uint64_t end_ns = es_clock_now_ns();
+        es_turns_charge(&service->turns, end_ns - start_ns);
+        tell_round(service, end_ns);
     }
     return ES_OK;
 }
@@ -250,6 +257,7 @@ es_status es_service_run(es_service *service, es_err *err)
         if (status != ES_OK) return status;
         uint64_t now_ns = es_clock_now_ns();
         check_floods(service, now_ns);
+        tell_round(service, now_ns);
         if (computed) awake_until_ns = now_ns + SPIN_NS;
         if (computed || talked) continue;
         if (now_ns < awake_until_ns)

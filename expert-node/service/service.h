@@ -39,6 +39,11 @@ typedef struct es_service_work {
     /* Called once, by es_service_run, when all that was asked of the loader before it is held. */
     es_status (*ready)(void *context, es_err *err);
     void *ready_context;
+
+    /* Called by es_service_run each time it has gone round, and after each request: at least every quarter of
+     * a second while none takes longer. A thread that is stuck stops it. May be NULL. */
+    void (*round)(void *context, uint64_t now_ns);
+    void *round_context;
 } es_service_work;
 
 /* Owned by the thread that opened it. */

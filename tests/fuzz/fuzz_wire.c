@@ -63,6 +63,8 @@ static void try_control_reply(const uint8_t *data, size_t size)
     es_err err;
     if (es_control_reply_unpack(control_memory, data, size, &a, &err) != ES_OK) return;
     ES_ASSERT(a.text != NULL);
+    if (a.status == ES_OK && a.kind == ES_CONTROL_PROBE)
+        ES_ASSERT(es_name_valid(a.probe.name) && a.probe.fill_bytes <= ES_PROBE_FILL_MAX);
     if (a.status != ES_OK || a.kind != ES_CONTROL_HELLO) return;
     ES_ASSERT(es_name_valid(a.hello.name) && a.hello.unit_count <= ES_UNITS_MAX);
     for (size_t i = 0; i < a.hello.unit_count; i++)

@@ -98,7 +98,7 @@ def settled(server):
 
 def start_nodes(count):
     nodes = [subprocess.Popen([os.path.join(BUILD, "essaim-expert-node"), "--model", TINY, "--part", f"{i + 1}/{count}", "--listen",
-                               HOST + ":0", "--ready-fd", "1"], stdout=subprocess.PIPE, text=True) for i in range(count)]
+                               HOST + ":0", "--ready-fd", "1", "--log-level", "warning"], stdout=subprocess.PIPE, text=True) for i in range(count)]
     return nodes, [word for n in nodes for word in ("--node", n.stdout.readline().split("control=")[1].split()[0].removeprefix("tcp://"))]
 
 
@@ -126,6 +126,8 @@ def main():
             jobs = [(prompt, None) for prompt in work] + [(prompt, chance.choice([0, 1, 3, 10, 30])) for prompt in work]
             together = all_at_once(s, jobs)
             compare(alone + alone, together, "with leavers")
+            settled(s)
+            wait_until(lambda: s.descriptors() <= descriptors)
             after, open_now = settled(s)
             cancelled = s.metrics()['essaim_answers_total{outcome="cancelled"}']
             print(f"with as many who leave: {time.monotonic() - start:.1f} s, {cancelled:.0f} cancelled; memory {memory} KiB before, "

@@ -18,7 +18,7 @@ QUESTION = {"model": "deepseek-reasoner", "max_tokens": 6, "messages": [{"role":
 class Node:
     def __init__(self, *options):
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([NODE, "--model", TINY, "--listen", HOST + ":0", "--threads", "1", "--name", "n1", *options],
+        self.process = subprocess.Popen([NODE, "--model", TINY, "--listen", HOST + ":0", "--threads", "1", *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.control = re.search(r"control=tcp://(\S+)", self.process.stdout.readline())[1]
 
@@ -47,7 +47,7 @@ def events(text):
 
 def check_following():
     """a request's id is in the coordinator's line and in those of the node's calls, and nothing secret is anywhere"""
-    with tempfile.TemporaryDirectory() as folder, Node("--log", "json", "--log-level", "debug") as node:
+    with tempfile.TemporaryDirectory() as folder, Node("--name", "n1", "--log", "json", "--log-level", "debug") as node:
         keys = os.path.join(folder, "keys")
         with open(os.open(keys, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
             file.write(f"alice {KEY}\n")
@@ -90,4 +90,5 @@ def check_text():
         expect('path="/forged line\\" level=x" status=404' in said, said)
 
 
-run_checks([check_following, check_text])
+if __name__ == "__main__":
+    run_checks([check_following, check_text])

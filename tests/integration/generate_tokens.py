@@ -18,7 +18,8 @@ def start_nodes():
     for part in range(1, NODES + 1):
         reader, writer = os.pipe()
         nodes.append(subprocess.Popen([os.path.join(BUILD, "essaim-expert-node"), "--model", TINY, "--part", f"{part}/{NODES}",
-                                       "--listen", "127.0.0.1:0", "--threads", "2", "--ready-fd", str(writer)],
+                                       "--listen", "127.0.0.1:0", "--threads", "2",
+                                       "--ready-fd", str(writer), "--log-level", "warning"],
                                       pass_fds=[writer], stderr=subprocess.PIPE, text=True))
         os.close(writer)
         with os.fdopen(reader) as ready:
@@ -55,7 +56,7 @@ def main():
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
     nodes, endpoints = start_nodes()
     options = [word for endpoint in endpoints for word in ("--node", endpoint)]
-    coordinator = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY, "--threads", "2", "--lines", *options],
+    coordinator = subprocess.Popen([os.path.join(BUILD, "essaim-coordinator"), "--model", TINY, "--threads", "2", "--lines", "--log-level", "warning", *options],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
     failure = None

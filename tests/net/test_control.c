@@ -156,6 +156,42 @@ static void a_state_comes_back(void **state)
     assert_int_equal(es_control_reply_unpack(memory, frame, count, &got, &err), ES_UNSUPPORTED);
 }
 
+static void a_probe_carries_bytes_both_ways(void **state)
+{
+    (void)state;
+    es_control_request asked, ask = {.coordinator = 9, .kind = ES_CONTROL_PROBE};
+    es_control_reply got, sent = {.request = 4, .text = "", .kind = ES_CONTROL_PROBE};
+    es_err err = {.text = ""};
+    ask.probe = (es_probe){ES_PROBE_FILL_MAX, ES_PROBE_FILL_MAX};
+    size_t count = es_control_request_pack(memory, &ask, frame);
+    assert_in_range(count, ES_PROBE_FILL_MAX, ES_CONTROL_FRAME_MAX);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &asked, &err), ES_OK);
+    assert_memory_equal(&asked, &ask, sizeof ask);
+    ask.probe.want_bytes = ES_PROBE_FILL_MAX + 1;
+    count = es_control_request_pack(memory, &ask, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &asked, &err), ES_INVALID);
+
+    sent.probe = (es_probe_reply){.name = "n1",
+                                  .version = "0.1.0",
+                                  .kernels = "avx2",
+                                  .has_model = true,
+                                  .fingerprint = {7},
+                                  .clock_ns = 5,
+                                  .fill_bytes = ES_PROBE_FILL_MAX,
+                                  .machine = {64000000000, 8, 5e10, 1e12, 2e11, 1.25e9}};
+    assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
+    if (es_control_reply_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_int_equal(got.kind, ES_CONTROL_PROBE);
+    assert_memory_equal(&got.probe, &sent.probe, sizeof sent.probe);
+    strcpy(sent.probe.kernels, "a b");
+    assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
+    assert_int_equal(es_control_reply_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    strcpy(sent.probe.kernels, "avx2");
+    sent.probe.machine.read_bytes_per_s = -1;
+    assert_int_equal(es_control_reply_pack(memory, &sent, frame, &count, &err), ES_OK);
+    assert_int_equal(es_control_reply_unpack(memory, frame, count, &got, &err), ES_INVALID);
+}
+
 static void the_longest_answer_comes_back(void **state)
 {
     (void)state;
@@ -248,6 +284,7 @@ int main(void)
         cmocka_unit_test(checksums_come_back_with_the_units_they_are_of),
         cmocka_unit_test(members_come_back_and_lies_about_them_are_refused),
         cmocka_unit_test(a_state_comes_back),
+        cmocka_unit_test(a_probe_carries_bytes_both_ways),
         cmocka_unit_test(the_longest_answer_comes_back),
         cmocka_unit_test(statistics_and_errors_come_back),
         cmocka_unit_test(lies_are_refused),

@@ -71,6 +71,13 @@ static void life_is_told_at_half_the_time_that_is_asked_for(void **state)
     assert_string_equal(hear(), "WATCHDOG=1");
 }
 
+static void reloading_has_a_time(void **state)
+{
+    (void)state;
+    es_notify_reloading();
+    assert_non_null(strstr(hear(), "RELOADING=1\nMONOTONIC_USEC="));
+}
+
 static void the_end_is_told(void **state)
 {
     (void)state;
@@ -84,6 +91,7 @@ int main(void)
         cmocka_unit_test(readiness_comes_with_what_status_shows),
         cmocka_unit_test(loading_asks_for_time_once_a_second_at_most),
         cmocka_unit_test(life_is_told_at_half_the_time_that_is_asked_for),
+        cmocka_unit_test(reloading_has_a_time),
         cmocka_unit_test(the_end_is_told),
     };
     return cmocka_run_group_tests(tests, listen_as_manager, stop_listening);

@@ -1,0 +1,23 @@
+/* What this machine can do at best: the yardsticks that kernels, plans and the doctor are held against. */
+#ifndef ES_YARDSTICK_YARDSTICK_H
+#define ES_YARDSTICK_YARDSTICK_H
+
+#include "base/pool.h"
+#include "essaim/kernels.h"
+
+#include <stdint.h>
+
+/* Bytes a second that all threads of pool together read from memory, in about a tenth of a second; 0 when
+ * memory is short. */
+uint64_t es_yardstick_read(const es_kernels *kernels, es_pool *pool);
+
+/* Seconds in which all threads of pool together read bytes at from (64-byte aligned), whole pages of 4096
+ * of them. */
+double es_yardstick_read_s(const es_kernels *kernels, es_pool *pool, const uint8_t *from, size_t bytes);
+
+/* Multiplications and additions a second from registers, on all threads of pool, in a few milliseconds: of
+ * int8, and of binary32. */
+double es_yardstick_integer_ops(const es_kernels *kernels, es_pool *pool);
+double es_yardstick_float_ops(const es_kernels *kernels, es_pool *pool);
+
+#endif
