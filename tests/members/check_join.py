@@ -8,6 +8,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import check_members  # noqa: E402
 from check_members import BUILD, MODEL, Head, Load, essaim, free_port, wait_for  # noqa: E402
 
 
@@ -54,7 +55,8 @@ def main():
         essaim("shard", "--model", MODEL, "--out", shards, "--nodes", "1")
         essaim("keygen", key)
         at = f"127.0.0.1:{free_port()}"
-        alone = Head("--model", shards)
+        check_members.MODEL = shards  # what heads are started on
+        alone = Head()
         running.append(alone)
         wait_for("one process alone", lambda: alone.ask("/health")[0] == 200)
         reference = Load([alone])
@@ -62,7 +64,7 @@ def main():
         right = reference.stop()
         alone.stop()
 
-        head = Head("--model", shards, "--keys", key, "--registry", registry, "--join-listen", at)
+        head = Head("--keys", key, "--registry", registry, "--join-listen", at)
         running.append(head)
         wait_for("the registry", registry.is_dir)
 
