@@ -137,7 +137,7 @@ static void take_sums(es_swarm *swarm, es_node *node, es_ticket *ticket, const e
     }
     count_call(swarm, node, ticket, message, reply, es_clock_now_ns());
     es_node_settle(node, ticket);
-    swarm->changes += swarm->open > 0;
+    swarm->changes += swarm->open > 0 || node->owed == ES_TICKETS_MAX - 1; /* it has credit again */
     node->errors = 0;
     if (is_probe)
         node->probes++;
@@ -242,8 +242,24 @@ static void ticket_due(es_swarm *swarm, es_node *node, es_ticket *ticket, uint64
     swarm->due_ns = es_size_min(swarm->due_ns, ticket->late ? ticket->eject_ns : ticket->deadline_ns);
 }
 
+/* Nodes that were the only ones with their experts had the longest time; a copy may be back since. */
+static void retime(es_swarm *swarm, uint64_t now_ns)
+{
+    if (swarm->retimed == swarm->changes) return;
+    swarm->retimed = swarm->changes;
+    for (size_t n = 0; n < swarm->node_count; n++)
+        for (size_t i = 0; i < ES_TICKETS_MAX && swarm->nodes[n]->owed > 0; i++) {
+            es_ticket *ticket = &swarm->nodes[n]->tickets[i];
+            bool alone = ticket->call != 0 && ticket->attempt != ES_PROBE_ATTEMPT && !ticket->late;
+            es_part *part = alone ? part_of(swarm, ticket) : NULL;
+            if (part != NULL && part->child_count == 0 && ticket->deadline_ns == ticket->eject_ns)
+                es_part_retime(swarm, part, ticket, now_ns);
+        }
+}
+
 static void run_timers(es_swarm *swarm, uint64_t now_ns)
 {
+    retime(swarm, now_ns);
     if (now_ns < swarm->due_ns) return;
     swarm->due_ns = UINT64_MAX;
     for (size_t n = 0; n < swarm->node_count; n++)

@@ -142,6 +142,7 @@ struct es_swarm {
     uint64_t requests_version;               /* counts changes of it */
     es_log_limit told;                       /* lines about nodes */
     unsigned changes;                        /* counts what may let a part be given out that could not be */
+    unsigned retimed;                        /* the changes when deadlines were looked at last */
     double hedges;                           /* that may be sent: a few for a hundred requests */
 
     /* The call under way. */
@@ -228,6 +229,10 @@ void es_parts_forget(es_swarm *swarm);
 /* Gives out part, which is open, or asked of a node that is slow. False: nobody can take all of it now (and
  * an open part's rest stays open). */
 bool es_part_give_out(es_swarm *swarm, es_part *part, uint64_t now_ns);
+
+/* A part that was asked when nobody else held its work: if somebody does now, its node has as much time from
+ * now as it would have had then. */
+void es_part_retime(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns);
 
 /* Sends request and rows to node; ES_UNAVAILABLE or ES_TIMEOUT: it takes none. */
 es_status es_send_request(es_swarm *swarm, es_node *node, const es_wire_request *request, const es_rows *rows,

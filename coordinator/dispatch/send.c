@@ -117,22 +117,30 @@ static reach reach_of(const es_swarm *swarm, const es_work *work, const es_node 
     return held == 0 ? REACH_NONE : held < work->pairs ? REACH_SOME : REACH_ALL;
 }
 
-/* What the node has time for, by what it took before. Without a copy elsewhere there is only the longest. */
-static void set_times(es_swarm *swarm, es_part *part, es_ticket *ticket)
+/* What the node has time for from now on, by what it took before. Without a copy elsewhere there is only the
+ * longest. */
+static void set_times(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns)
 {
     uint64_t longest_ns = swarm->options.deadline_ms * UINT64_C(1000000);
     uint64_t p95_ns = es_history_p95_ns(&part->node->history, part->work.cost);
-    ticket->deadline_ns = ticket->eject_ns = ticket->sent_ns + longest_ns;
+    uint64_t end_ns = ticket->sent_ns + longest_ns;
+    ticket->deadline_ns = ticket->eject_ns = end_ns;
     if (reach_of(swarm, &part->work, part->node) == REACH_ALL) {
         uint64_t time_ns =
             p95_ns > 0 ? es_size_max(DEADLINE_TIMES_P95 * p95_ns, DEADLINE_MIN_NS) : DEADLINE_UNKNOWN_NS;
         uint64_t hedge_ns = p95_ns > 0 ? es_size_max(p95_ns, HEDGE_MIN_NS) : HEDGE_UNKNOWN_NS;
-        ticket->deadline_ns = ticket->sent_ns + es_size_min(time_ns, longest_ns);
-        ticket->eject_ns = ticket->sent_ns + es_size_min(EJECT_TIMES_DEADLINE * time_ns, longest_ns);
-        part->hedge_ns = ticket->sent_ns + hedge_ns;
+        ticket->deadline_ns = es_size_min(now_ns + time_ns, end_ns);
+        ticket->eject_ns = es_size_min(now_ns + EJECT_TIMES_DEADLINE * time_ns, end_ns);
+        part->hedge_ns = now_ns + hedge_ns;
     }
     uint64_t due_ns = es_size_min(part->hedge_ns, ticket->deadline_ns);
     swarm->due_ns = es_size_min(swarm->due_ns, due_ns);
+}
+
+void es_part_retime(es_swarm *swarm, es_part *part, es_ticket *ticket, uint64_t now_ns)
+{
+    seat_nodes(swarm, part);
+    set_times(swarm, part, ticket, now_ns);
 }
 
 /* Sends an open part to node. When that takes it, the part is asked. */
@@ -173,7 +181,7 @@ static void ask(es_swarm *swarm, es_part *part, es_node *node)
     part->node = node;
     part->state = ES_PART_ASKED;
     swarm->open--;
-    set_times(swarm, part, ticket);
+    set_times(swarm, part, ticket, now_ns);
     swarm->hedges += swarm->hedges < HEDGES_MAX ? HEDGES_A_REQUEST : 0;
 }
 

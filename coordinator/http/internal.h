@@ -119,6 +119,10 @@ void es_http_counts_init(es_http_counts *counts);
 void es_http_counts_add(es_http_counts *counts, const char *path, unsigned status, double seconds);
 void es_http_metrics_write(es_http *http, es_buffer *out);
 
+/* trace.c: the JSON of /cluster/trace with the spans from number after on, malloc'd; NULL when memory is
+ * short. */
+char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
+
 /* membership.c: the members as JSON and metrics; an order to drain one. */
 json_t *es_http_members_json(es_http *http); /* NULL: there is no registry, or memory is short */
 void es_http_members_metrics(es_http *http, es_buffer *out);
@@ -126,10 +130,6 @@ enum MHD_Result es_http_drain_node(es_http_request *request);
 
 /* A JSON answer; takes json. */
 enum MHD_Result es_http_reply_json(es_http_request *request, unsigned status, json_t *json);
-
-/* trace.c: the JSON of /cluster/trace with the spans from number after on, malloc'd; NULL when memory is
- * short. */
-char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
 
 /* cluster.c: the JSON of /cluster, malloc'd; NULL when memory is short. */
 char *es_http_cluster_json(es_http *http);

@@ -14,10 +14,10 @@ typedef struct es_engine_options {
     const es_model *model;
     const es_kernels *kernels;
     es_swarm *swarm; /* the forward pass's, to watch and tend its nodes; may be NULL */
+    es_trace *trace; /* which forward and swarm write to, and steps too; may be NULL */
     void (*heat)(void *context, const float *counts); /* told what es_engine_get_heat gives, about once a
                                                          second, on the engine's thread; may be NULL */
     void *heat_context;
-    es_trace *trace; /* which forward and swarm write to, and steps too; may be NULL */
     es_kv_format kv_format;
     size_t kv_pages;      /* the KV cache's budget, at least 2 */
     size_t context;       /* tokens of a sequence, at most; fewer when kv_pages holds fewer */

@@ -30,7 +30,7 @@ es_status es_responder_open(es_net *net, const es_endpoint *listen, const es_pro
     es_status status = r->frame == NULL ? es_err_set(err, ES_NO_MEMORY, "responder") : ES_OK;
     if (status == ES_OK) status = es_control_memory_create(&r->memory, err);
     if (status == ES_OK) status = es_channel_bind(net, listen, &LIMITS, &r->channel, ret_bound, err);
-    if (status == ES_OK) status = es_flood_guard_create(net, r->channel, FLOOD_BYTES, &r->guard, err);
+    if (status == ES_OK) status = es_flood_guard_create(r->channel, FLOOD_BYTES, &r->guard, err);
     if (status != ES_OK) es_responder_close(ret_responder);
     return status;
 }

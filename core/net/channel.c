@@ -28,9 +28,9 @@ struct es_channel {
     void *monitor;
     es_allow_list *allowed; /* who may talk to it; NULL: it connects, or has no keys */
     uint64_t refused;
-    es_connection_fn *told; /* of connections; NULL: nobody is */
-    void *told_context;
     es_link link;
+    es_channel_watcher *watcher; /* NULL: nobody wants to know */
+    void *watcher_context;
 };
 
 typedef struct int_option {
@@ -144,7 +144,7 @@ es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_cha
     if (status != ES_OK) return status;
     const es_keys *keys = es_net_keys(net);
     channel->allowed = keys != NULL ? es_net_allowed(net) : NULL;
-    status = start_monitor(net, channel, FAILED_EVENTS, err);
+    status = start_monitor(net, channel, FAILED_EVENTS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, err);
     if (status != ES_OK) {
         es_channel_close(&channel);
         return status;
@@ -279,22 +279,15 @@ static es_status check_sender(es_channel *channel, es_message *message, es_err *
     return es_err_set(err, ES_INVALID, "message of a peer whose key was revoked");
 }
 
-/* A socket has one monitor, and whoever asks for another takes it from the former: so this one serves both
- * who counts and who watches. */
-es_status es_channel_watch(es_net *net, es_channel *channel, es_connection_fn *told, void *context,
-                           es_err *err)
+void es_channel_watch(es_channel *channel, es_channel_watcher *watcher, void *context)
 {
-    zmq_socket_monitor(channel->socket, NULL, 0);
-    zmq_close(channel->monitor);
-    channel->monitor = NULL;
-    channel->told = told;
-    channel->told_context = context;
-    return start_monitor(net, channel, FAILED_EVENTS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, err);
+    channel->watcher = watcher;
+    channel->watcher_context = context;
 }
 
 uint64_t es_channel_refused(es_channel *channel)
 {
-    uint8_t frame[6]; /* event (16 bits), value (32 bits), in the machine's order; then the address */
+    uint8_t frame[6];
     char address[ES_ENDPOINT_TEXT_MAX];
     while (zmq_recv(channel->monitor, frame, sizeof frame, ZMQ_DONTWAIT) == (int)sizeof frame) {
         uint16_t event;
@@ -302,10 +295,10 @@ uint64_t es_channel_refused(es_channel *channel)
         memcpy(&event, frame, sizeof event);
         memcpy(&fd, frame + sizeof event, sizeof fd);
         zmq_recv(channel->monitor, address, sizeof address, ZMQ_DONTWAIT);
-        if (event != ZMQ_EVENT_ACCEPTED && event != ZMQ_EVENT_DISCONNECTED)
+        if ((event & FAILED_EVENTS) != 0)
             channel->refused++;
-        else
-            channel->told(channel->told_context, fd, event == ZMQ_EVENT_ACCEPTED);
+        else if (channel->watcher != NULL)
+            channel->watcher(channel->watcher_context, event == ZMQ_EVENT_ACCEPTED, fd);
     }
     return channel->refused;
 }

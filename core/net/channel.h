@@ -51,16 +51,14 @@ void *es_channel_monitor(const es_channel *channel);
 
 /* Of a bound channel: handshakes that failed (no key, another protocol, a key that is not allowed) and
  * messages of peers whose key was revoked after they had come in. At least so many: between two calls a
- * thousand are counted. */
+ * thousand events are counted. Tells the watcher what happened besides. */
 uint64_t es_channel_refused(es_channel *channel);
 
-/* Told of connections that come and go: fd is libzmq's number of the connection. */
-typedef void es_connection_fn(void *context, int fd, bool came);
-
-/* From here on `told` hears of the connections of a bound channel, within es_channel_refused. Once, before
- * anybody can have connected. */
-es_status es_channel_watch(es_net *net, es_channel *channel, es_connection_fn *told, void *context,
-                           es_err *err);
+/* Who is told, from within es_channel_refused, of connections to a bound channel that came (accepted) and
+ * went, by libzmq's descriptor. A socket has one monitor only: a second one would take its events away. NULL:
+ * nobody. */
+typedef void es_channel_watcher(void *context, bool accepted, int fd);
+void es_channel_watch(es_channel *channel, es_channel_watcher *watcher, void *context);
 
 /* How a connected channel stands. */
 typedef enum es_link {

@@ -50,28 +50,29 @@ static void accept_one(es_flood_guard *guard, int fd)
     *c = (connection){.fd = fd, .mark_ns = es_clock_now_ns()};
 }
 
-static void note_connection(void *context, int fd, bool came)
+static void take_event(void *context, bool accepted, int fd)
 {
     es_flood_guard *guard = context;
-    connection *c = came ? NULL : find(guard, fd);
-    if (came) accept_one(guard, fd);
+    if (accepted) accept_one(guard, fd);
+    connection *c = accepted ? NULL : find(guard, fd);
     if (c != NULL) forget(guard, c);
 }
 
-es_status es_flood_guard_create(es_net *net, es_channel *channel, uint64_t bytes_max,
-                                es_flood_guard **ret_guard, es_err *err)
+es_status es_flood_guard_create(es_channel *channel, uint64_t bytes_max, es_flood_guard **ret_guard,
+                                es_err *err)
 {
-    es_flood_guard *guard = *ret_guard = calloc(1, sizeof *guard);
+    es_flood_guard *guard = calloc(1, sizeof *guard);
+    *ret_guard = guard;
     if (guard == NULL) return es_err_set(err, ES_NO_MEMORY, "flood guard");
-    guard->channel = channel;
-    guard->bytes_max = bytes_max;
-    es_status status = es_channel_watch(net, channel, note_connection, guard, err);
-    if (status != ES_OK) es_flood_guard_destroy(ret_guard);
-    return status;
+    *guard = (es_flood_guard){.channel = channel, .bytes_max = bytes_max};
+    es_channel_watch(channel, take_event, guard);
+    return ES_OK;
 }
 
 void es_flood_guard_destroy(es_flood_guard **guard)
 {
+    if (*guard == NULL) return;
+    es_channel_watch((*guard)->channel, NULL, NULL);
     free(*guard);
     *guard = NULL;
 }
@@ -98,7 +99,7 @@ size_t es_flood_guard_check(es_flood_guard *guard)
 {
     size_t cut = 0;
     uint64_t now_ns = es_clock_now_ns(), bytes;
-    (void)es_channel_refused(guard->channel); /* tells of connections */
+    es_channel_refused(guard->channel);
     for (size_t i = 0; i < guard->count;) {
         connection *c = &guard->connections[i];
         if (!received(c->fd, &bytes)) {

@@ -12,9 +12,10 @@ enum { ES_FLOOD_CONNECTIONS_MAX = 1024 };
 typedef struct es_flood_guard es_flood_guard;
 
 /* Watches a channel that listens. bytes_max: what a peer may send beyond its last whole message; more than
- * its queue can hold. Created before anybody can have connected, destroyed before the channel. */
-es_status es_flood_guard_create(es_net *net, es_channel *channel, uint64_t bytes_max,
-                                es_flood_guard **ret_guard, es_err *err);
+ * its queue can hold. It is the channel's watcher. Created before the channel is asked what it refused,
+ * destroyed before it. */
+es_status es_flood_guard_create(es_channel *channel, uint64_t bytes_max, es_flood_guard **ret_guard,
+                                es_err *err);
 void es_flood_guard_destroy(es_flood_guard **guard);
 
 /* A whole message came. Cheap. */

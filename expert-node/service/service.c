@@ -48,11 +48,9 @@ es_status es_service_open(const es_service_options *options, es_service **ret_se
     if (status == ES_OK)
         status = es_channel_bind(service->net, &data_at, &data, &service->data, &service->data_endpoint, err);
     if (status == ES_OK)
-        status = es_flood_guard_create(service->net, service->control, flood_bytes(&control),
-                                       &service->control_guard, err);
+        status = es_flood_guard_create(service->control, flood_bytes(&control), &service->control_guard, err);
     if (status == ES_OK)
-        status =
-            es_flood_guard_create(service->net, service->data, flood_bytes(&data), &service->data_guard, err);
+        status = es_flood_guard_create(service->data, flood_bytes(&data), &service->data_guard, err);
     if (status != ES_OK) es_service_close(&service);
     *ret_service = service;
     return status;

@@ -284,6 +284,42 @@ static es_swarm *open_false(const reference *r, const false_node *f, const nodes
     return swarm_open(&options);
 }
 
+static void a_copy_that_comes_back_takes_over_from_a_node_that_is_silent(void **state)
+{
+    const reference *r = *state;
+    nodes n = {.count = 0};
+    nodes_add(&n, "1/1", NULL);
+    false_node *f = false_start(r, LIE_NONE);
+    char where[ES_ENDPOINT_TEXT_MAX];
+    false_where(f, where);
+    es_swarm_options options = swarm_options(r, &n);
+    const char *both[] = {n.list[0], where};
+    options.nodes = both;
+    options.node_count = 2;
+    es_swarm *swarm = swarm_open(&options);
+    batch b;
+    batch_fill(&b, r, ES_ROWS_Q8, 3, 5);
+    send_signal(&n, 0, SIGKILL);
+    wait_for_state(swarm, 0, ES_SWARM_NODE_LOST);
+    false_tell(f, LIE_SILENCE);
+    es_expert_backend *backend = es_swarm_backend(swarm);
+    int64_t *sum = calloc(b.rows.count * r->model->shape.hidden, sizeof *sum);
+    int64_t *right = reference_sums(r, 1, &b);
+    es_err err = {.text = ""};
+    assert_int_equal(backend->start(backend, 1, &b.batch, &err), ES_OK); /* nobody else could */
+    nodes_restart(&n, 0, "1/1");
+    uint64_t start_ns = es_clock_now_ns();
+    if (backend->finish(backend, sum, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_true(es_clock_now_ns() - start_ns < QUICK_NS); /* the longest deadline is half a minute */
+    assert_memory_equal(sum, right, b.rows.count * r->model->shape.hidden * sizeof *sum);
+    free(sum);
+    free(right);
+    batch_free(&b);
+    es_swarm_destroy(&swarm);
+    false_stop(f);
+    nodes_stop(&n);
+}
+
 static void late_and_repeated_replies_are_dropped(void **state)
 {
     const reference *r = *state;
@@ -400,6 +436,7 @@ int main(void)
         cmocka_unit_test_prestate(what_nobody_holds_any_more_is_computed_here_if_allowed, &r),
         cmocka_unit_test_prestate(nodes_come_and_go_while_it_runs, &r),
         cmocka_unit_test_prestate(a_node_ends_well_when_asked_to, &r),
+        cmocka_unit_test_prestate(a_copy_that_comes_back_takes_over_from_a_node_that_is_silent, &r),
         cmocka_unit_test_prestate(late_and_repeated_replies_are_dropped, &r),
         cmocka_unit_test_prestate(lies_are_told_with_layer_expert_and_node, &r),
         cmocka_unit_test_prestate(what_no_node_can_compute_fails_at_once, &r),

@@ -46,10 +46,10 @@ def ask(address, prompt, on_token=None):
 
 
 class Load:
-    """Clients that ask one question after the other."""
+    """Clients that ask one question after the other; every: seconds from one question's start to the next's, as far as answers allow."""
 
-    def __init__(self, address, expected, clients=4):
-        self.address, self.expected = address, expected
+    def __init__(self, address, expected, clients=4, every=0.0):
+        self.address, self.expected, self.every = address, expected, every
         self.stopping = False
         self.tokens = [[] for _ in range(clients)]  # when each came; None: a request began
         self.done, self.failed, self.wrong = [], [], []
@@ -60,9 +60,12 @@ class Load:
     def _client(self, number):
         mine = self.tokens[number]
         turn = number
+        due = time.monotonic() + self.every * number / len(self.tokens)
         while not self.stopping:
             prompt = PROMPTS[turn % len(PROMPTS)]
             turn += 1
+            due = max(due + self.every, time.monotonic() - self.every)
+            time.sleep(max(due - time.monotonic(), 0))
             mine.append(None)
             try:
                 text = ask(self.address, prompt, lambda: mine.append(time.monotonic()))
@@ -87,22 +90,22 @@ class Load:
             longest.append(max(gaps, default=0.0))
         return longest
 
-    def _rate(self, start, end):
+    def rate(self, start, end):
         return sum(1 for mine in self.tokens for t in mine if t is not None and start <= t < end) / (end - start)
 
     def figures(self, began, fault, over, end):
         """What the fault between fault and over did to requests that ran from began to end."""
         stalls = sorted(1000 * gap for gap in self._gaps(fault, over + 1))
-        usual = statistics.median(self._rate(t, t + BIN) for t in frange(began, fault - BIN, BIN))
+        usual = statistics.median(self.rate(t, t + BIN) for t in frange(began, fault - BIN, BIN))
         back = None
         for t in frange(fault, end - 4 * BIN, BIN):
-            if self._rate(t, t + 4 * BIN) >= 0.95 * usual:
+            if self.rate(t, t + 4 * BIN) >= 0.95 * usual:
                 back = t - fault
                 break
         return {
             "tokens_per_s_before": round(usual, 1),
-            "tokens_per_s_during": round(self._rate(fault, max(over, fault + BIN)), 1),
-            "tokens_per_s_after": round(self._rate(over, end), 1) if end - over >= BIN else None,
+            "tokens_per_s_during": round(self.rate(fault, max(over, fault + BIN)), 1),
+            "tokens_per_s_after": round(self.rate(over, end), 1) if end - over >= BIN else None,
             "stall_ms": {"median": round(statistics.median(stalls), 1), "p99": round(stalls[min(len(stalls) - 1, int(0.99 * len(stalls)))], 1),
                          "max": round(stalls[-1], 1)},
             "back_to_95_percent_s": None if back is None else round(back, 2),

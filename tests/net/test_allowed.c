@@ -72,7 +72,7 @@ static int enter(void **state)
     if (es_net_open(&options, &s.net, &err) != ES_OK) fail_msg("%s", err.text);
     assert_int_equal(es_endpoint_parse_bind("127.0.0.1:0", &any, &err), ES_OK);
     if (es_channel_bind(s.net, &any, &LIMITS, &s.router, &s.at, &err) != ES_OK) fail_msg("%s", err.text);
-    if (es_flood_guard_create(s.net, s.router, 1 << 20, &s.guard, &err) != ES_OK) fail_msg("%s", err.text);
+    if (es_flood_guard_create(s.router, 1 << 20, &s.guard, &err) != ES_OK) fail_msg("%s", err.text);
     *state = &s;
     return 0;
 }

@@ -44,6 +44,21 @@ static void *pour(void *context)
     return NULL;
 }
 
+/* The guard and the count hear of the same events. */
+static void assert_refusals_are_counted(es_channel *server, uint16_t port, es_flood_guard *guard)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(send(fd, GREETING, sizeof GREETING, MSG_NOSIGNAL), sizeof GREETING);
+    assert_int_equal(send(fd, "\x04\5wrong", 7, MSG_NOSIGNAL), 7);
+    uint64_t until_ns = es_clock_now_ns() + (uint64_t)WAIT_MS * 1000000;
+    while (es_channel_refused(server) == 0 && es_clock_now_ns() < until_ns) es_flood_guard_check(guard);
+    assert_int_equal(es_channel_refused(server), 1);
+    close(fd);
+}
+
 static void who_never_ends_a_message_is_cut_off(void **state)
 {
     (void)state;
@@ -57,7 +72,7 @@ static void who_never_ends_a_message_is_cut_off(void **state)
     assert_int_equal(es_net_open(&plain, &net, &err), ES_OK);
     assert_int_equal(es_endpoint_parse_bind("127.0.0.1:0", &at, &err), ES_OK);
     assert_int_equal(es_channel_bind(net, &at, &limits, &server, &bound, &err), ES_OK);
-    assert_int_equal(es_flood_guard_create(net, server, LIMIT, &guard, &err), ES_OK);
+    assert_int_equal(es_flood_guard_create(server, LIMIT, &guard, &err), ES_OK);
     assert_int_equal(es_channel_connect(net, &bound, NULL, &limits, &honest, &err), ES_OK);
     flood f = {.port = bound.port};
     pthread_t thread;
@@ -85,6 +100,7 @@ static void who_never_ends_a_message_is_cut_off(void **state)
     assert_int_equal(came, HONEST);
     pthread_join(thread, NULL);
     assert_in_range(f.sent, LIMIT / FRAME, FLOOD_MAX / 4);
+    assert_refusals_are_counted(server, bound.port, guard);
     es_flood_guard_destroy(&guard);
     es_channel_close(&honest);
     es_channel_close(&server);

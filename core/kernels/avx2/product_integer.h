@@ -1,6 +1,7 @@
 /* Products of integer formats: half a panel at a time, 8 outputs, so that a 32-block's weights fit in
- * registers while every row runs over them. Sums of pairs stay within 16 bits: see GROUPS_IN_16_BITS. Bits
- * are those of ref/product_integer.h. */
+ * registers while every row runs over them. Two panels are gone through side by side, because memory delivers
+ * more to two streams than to one. Sums of pairs stay within 16 bits: see groups_in_16_bits. Bits are those
+ * of ref/product_integer.h. */
 #ifndef ES_KERNELS_AVX2_PRODUCT_INTEGER_H
 #define ES_KERNELS_AVX2_PRODUCT_INTEGER_H
 
@@ -118,32 +119,33 @@ static inline VECTOR_INLINE __m256 dot_block(es_format format, const block_weigh
     return panel_is_k(format) ? _mm256_mul_ps(sum, block->a[0]) : sum;
 }
 
-/* Running values of a row: 16 outputs. */
-typedef __m256 row_values[HALVES];
+/* Running values of a row for up to two panels: 16 outputs each. */
+typedef __m256 row_values[2 * HALVES];
 
-/* One 32-block: of 32-column formats into acc, of 256-column ones into part. */
+/* One 32-block of the half panel whose values are the v-th: of 32-column formats into acc, of 256-column ones
+ * into part. */
 static inline VECTOR_INLINE void add_block(es_format format, const block_weights *block,
-                                           const es_q8_block *const *x, size_t index, size_t count,
-                                           size_t half, row_values *acc, row_values *part)
+                                           const es_q8_block *const *x, size_t index, size_t count, size_t v,
+                                           row_values *acc, row_values *part)
 {
     const __m256 zero = _mm256_setzero_ps();
     for (size_t t = 0; t < count; t++) {
         const es_q8_block *q = x[t] + index;
         __m256 sum = dot_block(format, block, q), d = _mm256_set1_ps(q->d);
         if (panel_is_k(format)) {
-            part[t][half] = _mm256_fmadd_ps(sum, d, part[t][half]);
+            part[t][v] = _mm256_fmadd_ps(sum, d, part[t][v]);
             continue;
         }
-        acc[t][half] = _mm256_fmadd_ps(block->d, _mm256_fmadd_ps(sum, d, zero), acc[t][half]);
+        acc[t][v] = _mm256_fmadd_ps(block->d, _mm256_fmadd_ps(sum, d, zero), acc[t][v]);
         if (format == ES_FORMAT_Q5_1)
-            acc[t][half] = _mm256_fmadd_ps(block->m, _mm256_add_ps(_mm256_set1_ps(q->s), zero), acc[t][half]);
+            acc[t][v] = _mm256_fmadd_ps(block->m, _mm256_add_ps(_mm256_set1_ps(q->s), zero), acc[t][v]);
     }
 }
 
 /* The end of a super-block of 256 columns: D, M and the mins. */
 static inline VECTOR_INLINE void close_super(es_format format, const uint8_t *super, const es_panel_parts *at,
                                              const es_q8_block *const *x, size_t index, size_t count,
-                                             size_t half, row_values *acc, row_values *part)
+                                             size_t half, size_t v, row_values *acc, row_values *part)
 {
     bool mins = panel_has_mins(format);
     __m256 d = load_f16(super + at->d + 16 * half), m = mins ? load_f16(super + at->m + 16 * half) : d,
@@ -151,42 +153,49 @@ static inline VECTOR_INLINE void close_super(es_format format, const uint8_t *su
     for (size_t j = 0; j < PANEL_BLOCKS && mins; j++)
         min[j] = bytes_to_floats(super + at->mins + j * ES_PANEL_ROWS + half * LANES, false);
     for (size_t t = 0; t < count; t++) {
-        acc[t][half] = _mm256_fmadd_ps(d, part[t][half], acc[t][half]);
-        part[t][half] = _mm256_setzero_ps();
+        acc[t][v] = _mm256_fmadd_ps(d, part[t][v], acc[t][v]);
+        part[t][v] = _mm256_setzero_ps();
         if (!mins) continue;
         __m256 sum = _mm256_setzero_ps();
         for (size_t j = 0; j < PANEL_BLOCKS; j++)
             sum = _mm256_fmadd_ps(min[j], _mm256_set1_ps(x[t][index + j].s), sum);
-        acc[t][half] = _mm256_fnmadd_ps(m, sum, acc[t][half]);
+        acc[t][v] = _mm256_fnmadd_ps(m, sum, acc[t][v]);
     }
 }
 
-/* One panel for count rows; with a count of 1, a constant, the running values stay in registers. */
-static inline VECTOR_INLINE void integer_panel(es_format format, row_values *acc, row_values *part,
-                                               const es_matrix *w, const uint8_t *panel, size_t col_first,
-                                               size_t col_count, const es_q8_block *const *x, size_t count,
-                                               float *out, size_t out_stride, size_t outputs)
+/* One or two panels for count rows; with a count of 1, a constant, the running values stay in registers. */
+static inline VECTOR_INLINE void integer_panels(es_format format, size_t panels, row_values *acc,
+                                                row_values *part, const es_matrix *w, const uint8_t *panel,
+                                                size_t col_first, size_t col_count,
+                                                const es_q8_block *const *x, size_t count, float *out,
+                                                size_t out_stride, size_t outputs)
 {
     size_t full = es_panel_parts_of(format, PANEL_BLOCKS).bytes;
     for (size_t t = 0; t < count; t++)
-        for (size_t half = 0; half < HALVES; half++) acc[t][half] = part[t][half] = _mm256_setzero_ps();
+        for (size_t v = 0; v < panels * HALVES; v++) acc[t][v] = part[t][v] = _mm256_setzero_ps();
     for (size_t c = col_first; c < col_first + col_count; c += ES_PANEL_COLS) {
         size_t n = es_size_min(w->cols - c, ES_PANEL_COLS) / PANEL_BLOCK, index = c / PANEL_BLOCK;
         es_panel_parts at =
             n == PANEL_BLOCKS ? es_panel_parts_of(format, PANEL_BLOCKS) : es_panel_parts_of(format, n);
         const uint8_t *super = panel + c / ES_PANEL_COLS * full;
-        for (size_t b = 0; b < n; b++) {
-            prefetch(super + PREFETCH_BYTES + full / PANEL_BLOCKS * b, full / PANEL_BLOCKS);
-            for (size_t half = 0; half < HALVES; half++) {
-                block_weights block;
-                load_block(format, super, &at, b, half, &block);
-                add_block(format, &block, x, index + b, count, half, acc, part);
+        for (size_t b = 0; b < n; b++)
+            for (size_t k = 0; k < panels; k++) {
+                const uint8_t *from = super + k * w->row_bytes;
+                prefetch(from + PREFETCH_BYTES + full / PANEL_BLOCKS * b, full / PANEL_BLOCKS);
+                for (size_t half = 0; half < HALVES; half++) {
+                    block_weights block;
+                    load_block(format, from, &at, b, half, &block);
+                    add_block(format, &block, x, index + b, count, k * HALVES + half, acc, part);
+                }
             }
-        }
-        for (size_t half = 0; half < HALVES && panel_is_k(format); half++)
-            close_super(format, super, &at, x, index, count, half, acc, part);
+        for (size_t v = 0; v < panels * HALVES && panel_is_k(format); v++)
+            close_super(format, super + v / HALVES * w->row_bytes, &at, x, index, count, v % HALVES, v, acc,
+                        part);
     }
-    for (size_t t = 0; t < count; t++) store_lanes(out + t * out_stride, acc[t], outputs);
+    for (size_t t = 0; t < count; t++)
+        for (size_t k = 0; k < panels; k++)
+            store_lanes(out + t * out_stride + k * ES_PANEL_ROWS, acc[t] + k * HALVES,
+                        outputs - k * ES_PANEL_ROWS);
 }
 
 static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix *w, size_t row_first,
@@ -195,17 +204,21 @@ static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix 
                                               size_t out_stride)
 {
     row_values many[2][TILE_ROWS], one[2];
-    for (size_t done = 0; done < row_count; done += ES_PANEL_ROWS) {
+    for (size_t done = 0; done < row_count; done += 2 * ES_PANEL_ROWS) {
         const uint8_t *panel = w->data + (row_first + done) / ES_PANEL_ROWS * w->row_bytes;
+        size_t rest = row_count - done;
         for (size_t t = 0; t < count; t += TILE_ROWS) {
             size_t some = es_size_min(count - t, TILE_ROWS);
             float *to = out + t * out_stride + done;
-            if (some == 1)
-                integer_panel(format, &one[0], &one[1], w, panel, col_first, col_count, x + t, 1, to,
-                              out_stride, row_count - done);
+            if (rest <= ES_PANEL_ROWS)
+                integer_panels(format, 1, many[0], many[1], w, panel, col_first, col_count, x + t, some, to,
+                               out_stride, rest);
+            else if (some == 1)
+                integer_panels(format, 2, &one[0], &one[1], w, panel, col_first, col_count, x + t, 1, to,
+                               out_stride, rest);
             else
-                integer_panel(format, many[0], many[1], w, panel, col_first, col_count, x + t, some, to,
-                              out_stride, row_count - done);
+                integer_panels(format, 2, many[0], many[1], w, panel, col_first, col_count, x + t, some, to,
+                               out_stride, rest);
         }
     }
 }

@@ -22,6 +22,14 @@ typedef struct super_view {
     size_t panel_bytes;
 } super_view;
 
+/* What is asked for on the way through a super-block: lines of the next one of each panel, spread evenly over
+ * the blocks of all rows, because a burst would keep rows waiting that come from the second cache. */
+typedef struct lookahead {
+    const uint8_t *next[2];
+    size_t lines, steps; /* to ask for, in so many steps */
+    size_t due;          /* of steps */
+} lookahead;
+
 /* A super-block's weights of two panels: codes of a group a register, still with their bias. */
 typedef struct super_codes {
     __m512i w[PANEL_BLOCKS][GROUPS][2];
@@ -75,6 +83,29 @@ static inline VECTOR_INLINE void prefetch_block(es_format format, int panels, co
         bool next = ahead >= s->end + (size_t)k * s->panel_bytes;
         prefetch(ahead + (next ? (size_t)(panels - 1) * s->panel_bytes : 0), bytes);
     }
+}
+
+/* The next super-block, asked for in so many steps. */
+static inline VECTOR_INLINE lookahead lookahead_of(es_format format, int panels, const super_view *s,
+                                                   size_t steps)
+{
+    size_t bytes = es_panel_parts_of(format, PANEL_BLOCKS).bytes;
+    lookahead a = {.lines = bytes / 64, .steps = steps};
+    for (int k = 0; k < panels; k++) {
+        a.next[k] = s->data[k] + bytes;
+        if (a.next[k] >= s->end + (size_t)k * s->panel_bytes)
+            a.next[k] += (size_t)(panels - 1) * s->panel_bytes;
+    }
+    return a;
+}
+
+static inline VECTOR_INLINE void lookahead_step(int panels, lookahead *a)
+{
+    for (a->due += a->lines; a->due >= a->steps; a->due -= a->steps)
+        for (int k = 0; k < panels; k++) {
+            _mm_prefetch((const char *)a->next[k], _MM_HINT_T0);
+            a->next[k] += 64;
+        }
 }
 
 /* sum += w * four inputs. The broadcast belongs to the instruction, once for each panel: compilers would keep
@@ -197,10 +228,12 @@ static inline VECTOR_INLINE void close_super(es_format format, int panels, int r
 }
 
 /* acc += a super-block of n 32-blocks for rows [0, rows), a constant. x[r][index] is its first block; codes
- * are NULL where they are unpacked on the way; weights_ahead: no other rows asked for the next ones. */
+ * are NULL where they are unpacked on the way. Weights that follow are asked for with spread where many rows
+ * share that, else when weights_ahead: no other rows did. */
 static inline VECTOR_INLINE void add_super(es_format format, int panels, int rows, const super_view *s,
-                                           const super_codes *codes, bool weights_ahead, size_t n,
-                                           const es_q8_block *const *x, size_t index, row_values *acc)
+                                           const super_codes *codes, bool weights_ahead, lookahead *spread,
+                                           size_t n, const es_q8_block *const *x, size_t index,
+                                           row_values *acc)
 {
     row_values part[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
     for (int r = 0; r < rows; r++)
@@ -210,6 +243,7 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
         }
     for (size_t b = 0; b < n; b++) {
         if (weights_ahead) prefetch_block(format, panels, s, b);
+        if (spread != NULL) lookahead_step(panels, spread);
         /* Rows are more than the first cache holds, and weights pass through it. */
         for (int r = 0; r < rows && rows > 1; r++)
             _mm_prefetch((const char *)(x[r] + index + b + PREFETCH_BLOCKS), _MM_HINT_T0);
@@ -227,7 +261,6 @@ static inline VECTOR_INLINE void unpack_super(es_format format, const super_view
                                               super_codes *codes)
 {
     for (size_t b = 0; b < n; b++) {
-        prefetch_block(format, 2, s, b);
         for (int g = 0; g < GROUPS; g++)
             for (int k = 0; k < 2; k++) codes->w[b][g][k] = unpack_group(format, s->data[k], &s->at, b, g);
     }
@@ -240,28 +273,29 @@ static inline VECTOR_INLINE void add_rows(es_format format, int panels, const su
 {
     size_t t = 0;
     if (panels == 1) {
-        for (; t < count; t++) add_super(format, 1, 1, s, NULL, true, n, x + t, index, acc + t);
+        for (; t < count; t++) add_super(format, 1, 1, s, NULL, true, NULL, n, x + t, index, acc + t);
         return;
     }
-    bool plain = format == ES_FORMAT_Q8_0;
+    bool plain = format == ES_FORMAT_Q8_0, six = format == ES_FORMAT_Q6_K;
     if (count >= ROWS_AT_ONCE && !plain) unpack_super(format, s, n, codes);
+    lookahead spread = lookahead_of(format, 2, s, six ? count / 4 * n : count / 8 * n);
     for (; t + 8 <= count && plain; t += 8)
-        add_super(format, 2, 8, s, NULL, t == 0, n, x + t, index, acc + t);
-    for (; t + 8 <= count && !plain && format != ES_FORMAT_Q6_K; t += 8)
-        add_super(format, 2, 8, s, codes, false, n, x + t, index, acc + t);
+        add_super(format, 2, 8, s, NULL, false, &spread, n, x + t, index, acc + t);
+    for (; t + 8 <= count && !plain && !six; t += 8)
+        add_super(format, 2, 8, s, codes, false, &spread, n, x + t, index, acc + t);
     /* Two sums for each panel and row. */
-    for (; t + 4 <= count && format == ES_FORMAT_Q6_K && count >= ROWS_AT_ONCE; t += 4)
-        add_super(format, 2, 4, s, codes, false, n, x + t, index, acc + t);
-    bool ahead = t == 0;
+    for (; t + 4 <= count && six && count >= ROWS_AT_ONCE; t += 4)
+        add_super(format, 2, 4, s, codes, false, &spread, n, x + t, index, acc + t);
+    bool first = t == 0;
     if (t + 4 <= count) {
-        add_super(format, 2, 4, s, NULL, ahead, n, x + t, index, acc + t);
+        add_super(format, 2, 4, s, NULL, first, NULL, n, x + t, index, acc + t);
         t += 4;
     }
     if (t + 2 <= count) {
-        add_super(format, 2, 2, s, NULL, ahead, n, x + t, index, acc + t);
+        add_super(format, 2, 2, s, NULL, first, NULL, n, x + t, index, acc + t);
         t += 2;
     }
-    if (t < count) add_super(format, 2, 1, s, NULL, ahead, n, x + t, index, acc + t);
+    if (t < count) add_super(format, 2, 1, s, NULL, first, NULL, n, x + t, index, acc + t);
 }
 
 /* The super-block of columns [c, c + 256) of the panels at panel. */
