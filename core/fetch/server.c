@@ -254,9 +254,8 @@ static es_status open_socket(es_shard_server *server, es_err *err)
     if (status == ES_OK)
         status = es_channel_bind(server->net, &o->listen, &limits, &server->channel, &server->endpoint, err);
     if (status == ES_OK)
-        status =
-            es_flood_guard_create(server->channel,
-                                  (uint64_t)(QUEUE_MESSAGES + 2) * ES_SHARD_FRAME_MAX, &server->guard, err);
+        status = es_flood_guard_create(server->channel, (uint64_t)(QUEUE_MESSAGES + 2) * ES_SHARD_FRAME_MAX,
+                                       &server->guard, err);
     if (status == ES_OK) status = es_shard_memory_create(&server->memory, err);
     server->header = malloc(ES_SHARD_HEADER_MAX);
     server->bytes = malloc(ES_SHARD_READ_MAX);
