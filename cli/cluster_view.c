@@ -125,6 +125,31 @@ static void put_nodes(const cluster_view *v, const json_t *cluster, size_t lines
     if (shown < count) fprintf(out, "… and %zu more\n", count - shown);
 }
 
+/* A line for the placement, and one for each member that is not as it should be. */
+static void put_membership(const json_t *cluster, FILE *out)
+{
+    const json_t *m = at(cluster, "membership"), *nodes = at(m, "nodes");
+    if (m == NULL) return;
+    fprintf(out, "\nplacement  %s in force, %s valid (%s, %.0f cop%s, %s)%s", text(m, "epoch"),
+            text(m, "wanted_epoch"), text(m, "mode"), number(m, "copies"),
+            number(m, "copies") == 1 ? "y" : "ies", text(m, "placement"),
+            json_is_true(at(m, "frozen")) ? "; the registry does not answer" : "");
+    if (json_string_length(at(m, "why")) > 0) {
+        fputs(": ", out);
+        put_clean(text(m, "why"), strlen(text(m, "why")), out);
+    }
+    fputc('\n', out);
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (strcmp(text(node, "phase"), "holds") == 0 && number(node, "surplus") == 0) continue;
+        put_clean(text(node, "name"), NAME_WIDTH, out);
+        fprintf(out, " %-8s lacks %.0f of %.0f experts, holds %.0f too many  ", text(node, "phase"),
+                number(node, "missing"), number(node, "experts"), number(node, "surplus"));
+        put_clean(text(node, "why"), strlen(text(node, "why")), out);
+        fputc('\n', out);
+    }
+}
+
 /* One layer: experts side by side, several to a column when there are many. */
 static void put_heat_layer(const json_t *layer, const json_t *counts, size_t columns, FILE *out)
 {
@@ -171,5 +196,6 @@ void cluster_view_write(const cluster_view *v, const json_t *cluster, FILE *out)
     }
     put_engine(v, cluster, out);
     put_nodes(v, cluster, node_lines, out);
+    if (v->lines == 0) put_membership(cluster, out);
     if (v->heat && (v->lines == 0 || heat_lines > 0)) put_heat(v, cluster, heat_lines, out);
 }

@@ -36,7 +36,11 @@ static es_status check_ready(const cli_server *server, es_err *err)
     if (status != ES_OK) return status;
     const char *state = json_string_value(json_object_get(health, "status"));
     double progress = json_number_value(json_object_get(health, "progress"));
-    if (code != 200 && progress > 0)
+    const char *reason = json_string_value(json_object_get(health, "reason"));
+    if (code != 200 && reason != NULL)
+        status = es_err_set(err, ES_UNAVAILABLE, "%s: %.40s: %.400s", server->url,
+                            state != NULL ? state : "not ready", reason);
+    else if (code != 200 && progress > 0)
         status = es_err_set(err, ES_UNAVAILABLE, "%s: %.40s, %.0f %%", server->url,
                             state != NULL ? state : "not ready", 100 * progress);
     else if (code != 200)

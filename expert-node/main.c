@@ -1,4 +1,5 @@
 /* essaim-expert-node: holds a share of a model's routed experts and computes them for coordinators. */
+#include "announce.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/pool.h"
@@ -30,6 +31,7 @@ typedef struct values {
     const char *listen, *part, *name, *memory, *isa, *keys, *allow;
     const char *fetch, *revoked;
     es_option_list shards, sources;
+    es_announce_options announce;
     size_t data_port, shard_port, give_rate, threads, ready_fd;
     int rows;
     bool shard_port_given, part_given, lock_memory, huge_pages, die_with_parent;
@@ -164,6 +166,8 @@ static const es_option OPTIONS[] = {
 
 static const es_option_set SETS[] = {
     {.heading = "Options", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
+    {"Registry", ES_REGISTRY_OPTIONS, ES_REGISTRY_OPTION_COUNT, offsetof(values, announce.registry)},
+    {"Announcement", ES_ANNOUNCE_OPTIONS, ES_ANNOUNCE_OPTION_COUNT, offsetof(values, announce)},
     {.heading = "Log", .options = ES_LOG_OPTIONS, .count = ES_LOG_OPTION_COUNT, .at = offsetof(values, log)},
 };
 
@@ -208,7 +212,7 @@ static es_status check_values(const void *given, es_err *err)
     if (status == ES_OK && v->allow != NULL && v->keys == NULL)
         status =
             es_err_set(err, ES_INVALID, "--allow without --keys FILE: without keys nobody can be told apart");
-    return status;
+    return status == ES_OK ? es_announce_check(&v->announce, v->listen, err) : status;
 }
 
 /* Everything the node is made of, in the order it is made. */
@@ -225,6 +229,8 @@ typedef struct node {
     es_pool *pool;
     const es_kernels *kernels;
     es_progress progress;
+    es_announce *announce;
+    uint64_t read_bytes_per_s;
     uint64_t round_ns, alive_ns; /* when the loop was looked at last, and when that was told */
 } node;
 
@@ -336,6 +342,20 @@ static void tell_ready(const node *n)
     es_notify_ready(control);
 }
 
+/* Whoever follows etcd meets the node now. */
+static es_status announce(node *n, const char *control, es_err *err)
+{
+    es_node_record record = {.state = ES_MEMBER_READY, .bandwidth_bytes = n->read_bytes_per_s};
+    es_node_state state;
+    es_loader_state(n->loader, &state);
+    strcpy(record.name, n->name);
+    snprintf(record.control, sizeof record.control, "%s", control);
+    memcpy(record.key, n->keys.public_key, sizeof record.key);
+    memcpy(record.fingerprint, es_expert_store_fingerprint(n->store), sizeof record.fingerprint);
+    record.memory_bytes = es_size_min(state.memory_bytes, state.mapped_bytes + state.memory_free_bytes);
+    return es_announce_put(n->announce, &record, err);
+}
+
 static es_status say_ready(void *context, es_err *err)
 {
     node *n = context;
@@ -349,6 +369,8 @@ static es_status say_ready(void *context, es_err *err)
     tell_ready(n);
     snprintf(line, sizeof line, "ready control=%s data=%s name=%s experts=%zu", control, data, n->name,
              experts_held(n));
+    es_status status = announce(n, control, err);
+    if (status != ES_OK) return status;
     int fd = (int)n->values->ready_fd;
     if (fd != STDOUT_FILENO) return es_process_say_ready(fd, line, err);
     if (puts(line) < 0 || fflush(stdout) != 0) return es_err_set(err, ES_IO, "standard output is closed");
@@ -362,6 +384,7 @@ static void go_round(void *context, uint64_t now_ns)
     uint64_t every_ns = (uint64_t)es_notify_interval_ms() * 1000000;
     if (now_ns - n->round_ns < ROUND_NS) return;
     n->round_ns = now_ns;
+    es_announce_drains(n->announce, es_service_drains(n->service));
     if (every_ns > 0 && now_ns - n->alive_ns >= every_ns) {
         n->alive_ns = now_ns;
         es_notify_alive();
@@ -393,11 +416,12 @@ static es_status serve(const values *v, node *n, es_err *err)
     char what[128];
     snprintf(what, sizeof what, "loading experts %s", v->shards.count > 0 ? "of shards" : v->part);
     es_progress_init(&n->progress, what, NULL);
+    n->read_bytes_per_s = read_speed(n);
     es_service_work work = {.loader = n->loader,
                             .fingerprint = es_expert_store_fingerprint(n->store),
                             .kernels = n->kernels,
                             .pool = n->pool,
-                            .read_bytes_per_s = read_speed(n),
+                            .read_bytes_per_s = n->read_bytes_per_s,
                             .numa_nodes = es_machine_numa_nodes(ES_NUMA_PATH),
                             .progress = tell_progress,
                             .progress_context = n,
@@ -439,12 +463,14 @@ static es_status run(const void *given, es_err *err)
     if (status == ES_OK) status = open_store(v, &n, err);
     if (status == ES_OK) status = open_sockets(v, &n, err);
     if (status == ES_OK) status = es_signals_start(err);
+    if (status == ES_OK) status = es_announce_open(&v->announce, &n.announce, err);
     if (status == ES_OK) status = es_signals_watch_hangup(err);
     if (status == ES_OK) status = open_shares(v, &n, err);
     if (status == ES_OK) status = start_loading(v, &n, err);
     if (status == ES_OK) status = es_pool_create(v->threads, &n.pool, err);
     if (status == ES_OK) status = serve(v, &n, err);
     if (status != ES_OK && !n.ready) es_process_say_failed((int)v->ready_fd, err);
+    es_announce_close(&n.announce);
     es_service_close(&n.service);
     es_loader_destroy(&n.loader);
     es_node_shares_close(&n.shares);

@@ -106,13 +106,18 @@ static es_status open_etcd(const es_registry_options *o, es_registry **ret_regis
     return status;
 }
 
-es_status es_registry_open(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+es_status es_registry_begin(const es_registry_options *o, es_registry **ret_registry, es_err *err)
 {
     *ret_registry = NULL;
     if (o->folder == NULL && o->etcd == NULL)
         return es_err_set(err, ES_INVALID, "which registry? --registry FOLDER or --etcd URL");
-    es_status status = o->etcd != NULL ? open_etcd(o, ret_registry, err)
-                                       : es_registry_open_embedded(o->folder, 0, ret_registry, err);
+    return o->etcd != NULL ? open_etcd(o, ret_registry, err)
+                           : es_registry_open_embedded(o->folder, 0, ret_registry, err);
+}
+
+es_status es_registry_open(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+{
+    es_status status = es_registry_begin(o, ret_registry, err);
     if (status == ES_OK) status = wait_for_answer(*ret_registry, err);
     if (status != ES_OK) es_registry_close(ret_registry);
     return status;

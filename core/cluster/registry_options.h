@@ -17,7 +17,10 @@ extern const es_option ES_REGISTRY_OPTIONS[ES_REGISTRY_OPTION_COUNT];
 /* At most one of the two is named, and what belongs to etcd comes with it. */
 es_status es_registry_options_check(const es_registry_options *options, es_err *err);
 
-/* ES_INVALID when none is named. With etcd it waits until it has answered. */
+/* ES_INVALID when none is named. Does not wait for etcd: the view is frozen until it has answered. */
+es_status es_registry_begin(const es_registry_options *options, es_registry **ret_registry, es_err *err);
+
+/* The same, and with etcd it waits until that has answered. */
 es_status es_registry_open(const es_registry_options *options, es_registry **ret_registry, es_err *err);
 
 #endif

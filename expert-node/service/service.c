@@ -78,6 +78,11 @@ void es_service_close(es_service **service_at)
     *service_at = NULL;
 }
 
+bool es_service_drains(const es_service *service)
+{
+    return service->draining;
+}
+
 es_endpoint es_service_control_endpoint(const es_service *service)
 {
     return service->control_endpoint;

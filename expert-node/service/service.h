@@ -53,6 +53,9 @@ typedef struct es_service es_service;
 es_status es_service_open(const es_service_options *options, es_service **ret_service, es_err *err);
 void es_service_close(es_service **service);
 
+/* It was told to drain. */
+bool es_service_drains(const es_service *service);
+
 es_endpoint es_service_control_endpoint(const es_service *service);
 es_endpoint es_service_data_endpoint(const es_service *service);
 

@@ -149,7 +149,9 @@ void batch_fill(batch *b, const reference *r, es_row_format format, size_t rows,
         else
             assert_true(
                 r->kernels->quantise(x, cols, (int8_t *)at, (float *)(void *)(at + (cols + 3) / 4 * 4)));
-        size_t own = row % 3 == 2 ? 1 : BATCH_PAIRS;
+        size_t most =
+            r->model->shape.experts_per_token < BATCH_PAIRS ? r->model->shape.experts_per_token : BATCH_PAIRS;
+        size_t own = row % 3 == 2 ? 1 : most;
         for (size_t p = 0; p < own; p++, pairs++) {
             b->expert[pairs] = draw(&seed) % (unsigned)r->model->shape.experts;
             b->weight[pairs] = draw_float(&seed);

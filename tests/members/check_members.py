@@ -15,6 +15,7 @@ import urllib.request
 BUILD, SOURCE = pathlib.Path(os.environ["ESSAIM_BUILD"]), pathlib.Path(os.environ["ESSAIM_SOURCE"])
 MODEL = SOURCE / "models/tiny-r1"
 PATIENCE = 60
+RUNNING = []  # what a check that fails leaves to be stopped
 
 
 def wait_for(what, test):
@@ -36,6 +37,7 @@ class Program:
         self.process = subprocess.Popen([*map(str, words), "--ready-fd", str(writer)], pass_fds=[writer],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         os.close(writer)
+        RUNNING.append(self.process)
         self.ready = os.fdopen(reader)
         self.said = []
         self.listener = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
@@ -160,8 +162,8 @@ def check_life(folder):
     registry = folder / "registry"
     nodes = {name: Node(name) for name in ("n1", "n2", "n3")}
     head = Head("--registry", registry, "--copies", "2", "--replace-after", "2")
-    code, health = head.ask("/health")
-    assert code == 503 and "layer 1: expert 0 is held by no node; there is no placement yet" in health["reason"], health
+    health = wait_for("it says why", lambda: (h := head.ask("/health"))[0] == 503 and "reason" in h[1] and h[1])
+    assert "layer 1: expert 0 is held by no node; there is no placement yet" in health["reason"], health
     assert head.ask("/v1/completions", {"model": "tiny-r1", "prompt": "x"})[0] == 503
     for node in nodes.values():
         add(node, registry)
@@ -248,6 +250,10 @@ def main():
         try:
             check(folder)
         finally:
+            for process in RUNNING:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
             shutil.rmtree(folder)
 
 
