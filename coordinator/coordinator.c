@@ -10,6 +10,7 @@
 #include "coordinator/node_list.h"
 #include "dispatch/swarm.h"
 #include "experts/local_backend.h"
+#include "join/join.h"
 #include "net/keys.h"
 
 #include <poll.h>
@@ -29,6 +30,7 @@ struct es_coordinator {
     es_swarm *swarm;        /* NULL: experts are computed here */
     es_registry *registry;  /* NULL: nodes are as the options say */
     es_membership *members; /* with it */
+    es_join *join;          /* NULL: nobody joins here */
     es_expert_backend *backend;
     es_expert_backend *local; /* beside a swarm; NULL unless asked for */
     es_forward *forward;
@@ -205,6 +207,26 @@ const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT] = {
      .argument = "FILE",
      .at = offsetof(es_coordinator_options, trust),
      .help = "signing keys, \"ed25519:...\", whose placements are followed beside those signed with --keys"},
+    {.name = "--join-listen",
+     .kind = ES_OPTION_TEXT,
+     .argument = "HOST:PORT",
+     .at = offsetof(es_coordinator_options, join_listen),
+     .help = "take in new machines that have a token ('essaim token'), and give nodes experts of --model's "
+             "shards; "
+             "port 5710 by custom"},
+    {.name = "--join-allow",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_coordinator_options, join_allow),
+     .help = "public keys of further coordinators, one a line, that new machines are to allow"},
+    {.name = "--give-rate",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(es_coordinator_options, give_rate),
+     .unit = "MB/s",
+     .max = 1000000,
+     .initial = "50",
+     .help = "give experts no faster, so that rows come first on the network; 0 is as fast as it goes"},
 };
 
 static bool follows(const es_coordinator_options *o)
@@ -220,6 +242,10 @@ es_status es_coordinator_check(const es_coordinator_options *o, es_err *err)
         return es_err_set(
             err, ES_INVALID,
             "--node and --nodes name the nodes, --registry and --etcd find them: one of the two");
+    if (o->join_listen != NULL && (!follows(o) || o->keys == NULL))
+        return es_err_set(err, ES_INVALID, "--join-listen goes with --keys, and with --registry or --etcd");
+    if (o->join_allow != NULL && o->join_listen == NULL)
+        return es_err_set(err, ES_INVALID, "--join-allow goes with --join-listen");
     if (o->trust != NULL && o->keys == NULL)
         return es_err_set(err, ES_INVALID,
                           "--trust goes with --keys: without keys placements are not signed");
@@ -302,6 +328,20 @@ static es_status open_members(es_coordinator *c, es_err *err)
     return es_membership_create(&options, &c->members, err);
 }
 
+static es_status start_join(es_coordinator *c, es_err *err)
+{
+    const es_coordinator_options *o = &c->options;
+    const es_join_options options = {.listen = o->join_listen,
+                                     .keys = &c->keys,
+                                     .registry = c->registry,
+                                     .shape = &c->model->shape,
+                                     .fingerprint = c->model->fingerprint,
+                                     .model = o->model_dir,
+                                     .coordinators = o->join_allow,
+                                     .bytes_per_s = (uint64_t)o->give_rate * 1000000};
+    return o->join_listen == NULL ? ES_OK : es_join_start(&options, &c->join, err);
+}
+
 /* Whether nodes compute the experts. */
 static bool has_swarm(const es_coordinator *c)
 {
@@ -353,6 +393,7 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
         status = open_local_experts(c, &c->local, err);
     if (status == ES_OK && has_swarm(c)) status = open_swarm(c, err);
     if (status == ES_OK && c->registry != NULL) status = open_members(c, err);
+    if (status == ES_OK && c->registry != NULL) status = start_join(c, err);
     if (status != ES_OK) return status;
     es_forward_options forward = {
         .model = c->model,
@@ -389,6 +430,7 @@ void es_coordinator_close(es_coordinator **coordinator)
     es_coordinator *c = *coordinator;
     if (c == NULL) return;
     es_forward_destroy(&c->forward);
+    es_join_stop(&c->join);
     es_membership_destroy(&c->members);
     es_registry_close(&c->registry);
     if (c->backend != NULL) c->backend->destroy(&c->backend);

@@ -19,8 +19,11 @@ typedef struct es_coordinator_options {
     const char *isa;      /* NULL: the best */
     es_row_format row_format;
     es_kv_format kv_format;
-    size_t context;     /* tokens of a session; 0: the model's own */
-    size_t step;        /* rows of a prefill step, 1 to ES_STEP_ROWS_MAX; 0: that maximum */
+    size_t context;          /* tokens of a session; 0: the model's own */
+    size_t step;             /* rows of a prefill step, 1 to ES_STEP_ROWS_MAX; 0: that maximum */
+    const char *join_listen; /* where new machines come; NULL: nowhere */
+    const char *join_allow;  /* file of further coordinators' keys that they are to allow; NULL: none */
+    size_t give_rate;        /* MB/s of experts that members are given at most; 0: as many as go */
     const char *trust;  /* path of signing keys whose placements are followed beside our own; NULL: none */
     const char *keys;   /* path of our secret key; NULL: nodes on this machine only */
     size_t deadline_ms; /* for one layer's replies */
@@ -46,7 +49,7 @@ enum { ES_COORDINATOR_OPTION_COUNT = 18 };
 extern const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT];
 
 /* How a coordinator follows a registry; bound to the same struct, beside ES_REGISTRY_OPTIONS. */
-enum { ES_MEMBERSHIP_OPTION_COUNT = 5 };
+enum { ES_MEMBERSHIP_OPTION_COUNT = 8 };
 extern const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT];
 
 /* Nodes are named, or a registry is; what belongs to a registry comes with one. */

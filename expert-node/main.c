@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "net/control.h"
 #include "service/service.h"
+#include "shares.h"
 #include "supervise/notify.h"
 #include "yardstick/yardstick.h"
 
@@ -29,11 +30,12 @@ static const char *const ROWS[] = {"any", "q8", "f32", NULL};
 typedef struct values {
     const char *model_dir;
     const char *listen, *part, *name, *memory, *isa, *keys, *allow;
-    es_option_list shards;
+    const char *fetch, *revoked;
+    es_option_list shards, sources;
     es_announce_options announce;
-    size_t data_port, threads, ready_fd, numa;
+    size_t data_port, shard_port, give_rate, threads, ready_fd, numa;
     int rows;
-    bool numa_given, part_given, lock_memory, huge_pages, die_with_parent;
+    bool shard_port_given, numa_given, part_given, lock_memory, huge_pages, die_with_parent;
     es_log_options log;
 } values;
 
@@ -57,6 +59,16 @@ static const es_option OPTIONS[] = {
      .argument = "FILE|DIR",
      .at = offsetof(values, shards),
      .help = "instead of --model: map this expert shard, or all of a folder's, and compute from them"},
+    {.name = "--fetch",
+     .kind = ES_OPTION_TEXT,
+     .argument = "DIR",
+     .at = offsetof(values, fetch),
+     .help = "fetch experts that are not at hand from other nodes into this folder, one of --shard's"},
+    {.name = "--source",
+     .kind = ES_OPTION_LIST,
+     .argument = "HOST:PORT[,KEY]",
+     .at = offsetof(values, sources),
+     .help = "with --fetch: a coordinator's --join-listen, asked for what no node has"},
     {.name = "--memory",
      .kind = ES_OPTION_TEXT,
      .argument = "SIZE",
@@ -93,6 +105,22 @@ static const es_option OPTIONS[] = {
      .max = 65535,
      .at = offsetof(values, data_port),
      .help = "where rows come in, on the same host; 0 is any free one"},
+    {.name = "--shard-port",
+     .kind = ES_OPTION_COUNT,
+     .argument = "PORT",
+     .initial = "0",
+     .max = 65535,
+     .at = offsetof(values, shard_port),
+     .given_at = offsetof(values, shard_port_given),
+     .help = "give other nodes of the swarm the experts of --shard there, on the same host; so does --fetch"},
+    {.name = "--give-rate",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .initial = "50",
+     .unit = "MB/s",
+     .max = 1000000,
+     .at = offsetof(values, give_rate),
+     .help = "give no faster, so that rows come first on the network; 0 is as fast as it goes"},
     {.name = "--name",
      .kind = ES_OPTION_TEXT,
      .argument = "NAME",
@@ -128,6 +156,11 @@ static const es_option OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(values, allow),
      .help = "public keys of the coordinators that may connect, one a line"},
+    {.name = "--revoked",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(values, revoked),
+     .help = "keys that coordinators have revoked, kept there over a restart"},
     {.name = "--ready-fd",
      .kind = ES_OPTION_COUNT,
      .argument = "FD",
@@ -169,6 +202,12 @@ static es_status check_values(const void *given, es_err *err)
                           ES_NAME_MAX);
     if ((v->model_dir != NULL) == (v->shards.count > 0))
         return es_err_set(err, ES_INVALID, "give --model or --shard, one of the two");
+    if ((v->fetch != NULL || v->shard_port_given) && v->shards.count == 0)
+        return es_err_set(err, ES_INVALID, "--fetch and --shard-port go with --shard");
+    if (v->sources.count > 0 && v->fetch == NULL)
+        return es_err_set(err, ES_INVALID, "--source goes with --fetch DIR");
+    if (v->revoked != NULL && v->keys == NULL)
+        return es_err_set(err, ES_INVALID, "--revoked goes with --keys FILE");
     bool none = strcmp(v->part, "none") == 0;
     if (v->shards.count > 0 && v->part_given && !none)
         return es_err_set(err, ES_INVALID, "--part I/N goes with --model: a shard is used whole");
@@ -194,6 +233,7 @@ typedef struct node {
     es_keys keys;
     es_allow_list *allowed;
     es_expert_store *store;
+    es_node_shares *shares; /* NULL: it gives and fetches nothing */
     es_loader *loader;
     es_service *service;
     es_pool *pool;
@@ -262,9 +302,32 @@ static es_status load_part(const values *v, node *n, es_err *err)
     return status;
 }
 
+/* With keys always: who is revoked is to be known. */
+static es_status open_shares(const values *v, node *n, es_err *err)
+{
+    es_node_shares_options options = {.name = n->name,
+                                      .shards = &v->shards,
+                                      .fetch_dir = v->fetch,
+                                      .sources = &v->sources,
+                                      .revoked_file = v->revoked,
+                                      .store = n->store,
+                                      .keys = v->keys != NULL ? &n->keys : NULL,
+                                      .allowed = n->allowed,
+                                      .bytes_per_s = (uint64_t)v->give_rate * 1000000};
+    if (v->fetch == NULL && !v->shard_port_given && v->revoked == NULL) return ES_OK;
+    es_status status = es_endpoint_parse_bind(v->listen, &options.listen, err);
+    options.listen.port = (uint16_t)v->shard_port;
+    return status == ES_OK ? es_node_shares_open(&options, &n->shares, err) : status;
+}
+
 static es_status start_loading(const values *v, node *n, es_err *err)
 {
     es_loader_options options = {.store = n->store, .meminfo = ES_MEMINFO_PATH};
+    if (n->shares != NULL) {
+        options.fetcher = es_node_shares_fetcher(n->shares);
+        options.fetched = es_node_shares_fetched;
+        options.fetched_context = n->shares;
+    }
     es_status status =
         v->memory == NULL ? ES_OK : es_machine_parse_bytes(v->memory, &options.memory_bytes_max, err);
     if (status == ES_OK) status = es_loader_create(&options, &n->loader, err);
@@ -376,6 +439,11 @@ static es_status serve(const values *v, node *n, es_err *err)
                             .ready_context = n,
                             .round = go_round,
                             .round_context = n};
+    if (n->shares != NULL) {
+        work.shard_port = es_node_shares_port(n->shares);
+        work.members = es_node_shares_members;
+        work.members_context = n->shares;
+    }
     work.row_formats[ES_ROWS_Q8] = v->rows != ROWS_F32;
     work.row_formats[ES_ROWS_F32] = v->rows != ROWS_Q8;
     es_status status = es_service_prepare(n->service, &work, err);
@@ -408,6 +476,7 @@ static es_status run(const void *given, es_err *err)
     if (status == ES_OK) status = es_signals_start(err);
     if (status == ES_OK) status = es_announce_open(&v->announce, &n.announce, err);
     if (status == ES_OK) status = es_signals_watch_hangup(err);
+    if (status == ES_OK) status = open_shares(v, &n, err);
     if (status == ES_OK) status = start_loading(v, &n, err);
     if (status == ES_OK) status = es_pool_create(v->threads, &n.pool, err);
     if (status == ES_OK) status = serve(v, &n, err);
@@ -415,6 +484,7 @@ static es_status run(const void *given, es_err *err)
     es_announce_close(&n.announce);
     es_service_close(&n.service);
     es_loader_destroy(&n.loader);
+    es_node_shares_close(&n.shares);
     es_expert_store_close(&n.store);
     es_pool_destroy(&n.pool);
     es_allow_list_destroy(&n.allowed);

@@ -14,6 +14,9 @@ bool es_expert_index_takes(const char *path);
  * and lists its units. ES_NOT_FOUND when there is none, ES_MISMATCH names two of different models. */
 es_status es_expert_index_open(const char *const *paths, size_t path_count, es_expert_index **ret_index,
                                es_err *err);
+
+/* Maps one more, of the same model. What was found before stays where it is. */
+es_status es_expert_index_add(es_expert_index *index, const char *path, es_err *err);
 void es_expert_index_close(es_expert_index **index);
 
 const es_shape *es_expert_index_shape(const es_expert_index *index);
@@ -29,6 +32,17 @@ typedef struct es_index_unit {
     const uint8_t *data; /* mapped, at a page's beginning */
     es_chunks chunks;    /* absolute: count is not 0 */
 } es_index_unit;
+
+/* Whole experts only; SIZE_MAX: none has this sum. */
+size_t es_expert_index_by_sum(const es_expert_index *index, const uint8_t sum[ES_SHARD_SUM_BYTES]);
+
+/* Reads count bytes of an entry from its file, not the map: the caller waits for the disk, nobody else.
+ * ES_INVALID when the entry has not so many there. */
+es_status es_expert_index_read(const es_expert_index *index, size_t entry, uint64_t at, uint8_t *ret_bytes,
+                               size_t count, es_err *err);
+
+/* Which expert an entry is; chunks absolute. */
+es_shard_expert es_expert_index_expert(const es_expert_index *index, size_t entry);
 
 es_index_unit es_expert_index_unit(const es_expert_index *index, size_t entry);
 

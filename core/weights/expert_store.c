@@ -68,6 +68,12 @@ es_status es_expert_store_open(const es_expert_store_options *options, es_expert
     return status;
 }
 
+es_status es_expert_store_add(es_expert_store *store, const char *path, es_err *err)
+{
+    if (store->index == NULL) return es_err_set(err, ES_INVALID, "%s: no shards are used here", path);
+    return es_expert_index_add(store->index, path, err);
+}
+
 void es_expert_store_close(es_expert_store **store_at)
 {
     es_expert_store *store = *store_at;

@@ -20,6 +20,9 @@ typedef struct es_expert_store_options {
 es_status es_expert_store_open(const es_expert_store_options *options, es_expert_store **ret_store,
                                es_err *err);
 
+/* Maps one more shard, which came later. ES_INVALID when the store is a model's own files: it has all. */
+es_status es_expert_store_add(es_expert_store *store, const char *path, es_err *err);
+
 /* Everything taken has been given back. */
 void es_expert_store_close(es_expert_store **store);
 

@@ -53,6 +53,7 @@ static es_status greet(es_service *service, const es_control_request *request, e
     hello->unit_count = holding->unit_count;
     hello->read_bytes_per_s = service->work.read_bytes_per_s;
     hello->numa_nodes = (uint32_t)service->work.numa_nodes;
+    hello->shard_port = service->work.shard_port;
     tell_state(service, &hello->state);
     hello->threads = (uint32_t)es_pool_threads(service->work.pool);
     hello->rows_max = ES_STEP_ROWS_MAX;
@@ -63,13 +64,10 @@ static es_status greet(es_service *service, const es_control_request *request, e
 /* Who was revoked is refused from here on, on the connections that stand too. */
 static es_status take_members(es_service *service, const es_members *members, es_err *err)
 {
-    es_status status = ES_OK;
-    if (service->options.allowed != NULL)
-        status =
-            es_allow_list_revoke(service->options.allowed, members->revoked, members->revoked_count, err);
-    if (status == ES_OK && service->work.members != NULL)
-        status = service->work.members(service->work.members_context, members, err);
-    return status;
+    if (service->work.members != NULL)
+        return service->work.members(service->work.members_context, members, err);
+    if (service->options.allowed == NULL) return ES_OK;
+    return es_allow_list_revoke(service->options.allowed, members->revoked, members->revoked_count, err);
 }
 
 /* Who changes what is held, or sends this node away, has shown that it serves this model. */

@@ -27,6 +27,7 @@ typedef struct es_service_work {
     bool row_formats[ES_ROWS_COUNT]; /* which it computes */
     uint64_t read_bytes_per_s;       /* what hello tells of this machine */
     size_t numa_nodes;
+    uint16_t shard_port; /* where this node gives its experts; 0: nowhere */
 
     es_progress_fn *progress; /* told while the node is not ready; may be NULL */
     void *progress_context;

@@ -23,6 +23,13 @@ static void wake(void *context)
     (void)bytes; /* full: it is readable already */
 }
 
+/* The thread has something to look at. */
+static void poke(void *context)
+{
+    es_loader *loader = context;
+    es_queue_poke(loader->commands);
+}
+
 /* Signals are for the service's thread: its poll looks at them. */
 static es_status start_thread(es_loader *loader, es_err *err)
 {
@@ -52,7 +59,13 @@ es_status es_loader_create(const es_loader_options *options, es_loader **ret_loa
     if (status == ES_OK)
         status = es_queue_create(sizeof(report), REPORTS_MAX, wake, loader, &loader->reports, err);
     if (status == ES_OK) status = es_holding_create(shape, 0, &loader->holding, err);
+    loader->thread.sums = calloc(shape->layers * shape->experts, ES_CONTENT_SUM_BYTES);
+    loader->thread.ordered = calloc(shape->layers, shape->experts);
+    if (status == ES_OK && (loader->thread.sums == NULL || loader->thread.ordered == NULL))
+        status = es_err_set(err, ES_NO_MEMORY, "checksums of experts");
     if (status == ES_OK) status = start_thread(loader, err);
+    if (status == ES_OK && loader->options.fetcher != NULL)
+        es_fetcher_on_wake(loader->options.fetcher, poke, loader);
     if (status != ES_OK) es_loader_destroy(&loader);
     *ret_loader = loader;
     return status;
@@ -70,6 +83,7 @@ void es_loader_destroy(es_loader **loader_at)
     es_loader *loader = *loader_at;
     if (loader == NULL) return;
     *loader_at = NULL;
+    if (loader->options.fetcher != NULL) es_fetcher_on_wake(loader->options.fetcher, NULL, NULL);
     if (loader->running) {
         const command stop = {.kind = COMMAND_STOP};
         bool pushed = es_queue_push(loader->commands, &stop);
@@ -83,6 +97,8 @@ void es_loader_destroy(es_loader **loader_at)
     es_chunk_set_fini(&loader->thread.wanted);
     es_chunk_set_fini(&loader->thread.held);
     free(loader->thread.pieces);
+    free(loader->thread.sums);
+    free(loader->thread.ordered);
     if (loader->wake_fd >= 0) close(loader->wake_fd);
     free(loader);
 }
@@ -91,6 +107,7 @@ static es_status post(es_loader *loader, command *c, es_err *err)
 {
     if (loader->posted - loader->settled >= CHANGES_MAX || !es_queue_push(loader->commands, c)) {
         free(c->units);
+        free(c->sums);
         return es_err_set(err, ES_UNAVAILABLE, "%d changes were asked for and are not done yet", CHANGES_MAX);
     }
     loader->posted++;
@@ -109,7 +126,14 @@ es_status es_loader_change(es_loader *loader, const es_units_change *change, boo
     command c = {.kind = load ? COMMAND_LOAD : COMMAND_DROP,
                  .units = malloc((change->unit_count + 1) * sizeof *c.units),
                  .unit_count = change->unit_count};
-    if (c.units == NULL) return es_err_set(err, ES_NO_MEMORY, "units");
+    size_t sum_bytes = change->sum_count * ES_CONTENT_SUM_BYTES;
+    c.sums = load && sum_bytes > 0 ? malloc(sum_bytes) : NULL;
+    if (c.units == NULL || (c.sums == NULL && load && sum_bytes > 0)) {
+        free(c.units);
+        free(c.sums);
+        return es_err_set(err, ES_NO_MEMORY, "units");
+    }
+    if (c.sums != NULL) memcpy(c.sums, change->sums, sum_bytes);
     memcpy(c.units, change->units, change->unit_count * sizeof *c.units);
     status = post(loader, &c, err);
     if (status == ES_OK) loader->epoch = change->epoch;
@@ -140,7 +164,7 @@ void es_loader_poll(es_loader *loader)
     while (read(loader->wake_fd, &count, sizeof count) > 0) continue;
     while (es_queue_pop(loader->reports, &r)) {
         loader->settled = r.settled;
-        if (r.settled == loader->posted) { /* of an earlier change nobody asks any more */
+        if (r.handled == loader->posted) { /* of an earlier change nobody asks any more */
             loader->failed = r.failed;
             memcpy(loader->failure, r.failure, sizeof loader->failure);
         }
@@ -179,6 +203,12 @@ void es_loader_state(const es_loader *loader, es_node_state *ret_state)
                                  .memory_bytes = limit > 0 ? limit : memory.total_bytes,
                                  .memory_free_bytes = memory.available_bytes};
     uint64_t left = limit > mapped ? limit - mapped : 0;
+    if (loader->options.fetcher != NULL) {
+        es_fetcher_state fetching;
+        es_fetcher_get_state(loader->options.fetcher, &fetching);
+        ret_state->fetched_bytes = fetching.fetched_bytes;
+        ret_state->fetch_experts = fetching.left;
+    }
     if (limit > 0 && left < ret_state->memory_free_bytes) ret_state->memory_free_bytes = left;
     memcpy(ret_state->failure, loader->failure, sizeof ret_state->failure);
 }

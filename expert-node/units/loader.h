@@ -2,6 +2,7 @@
 #ifndef ES_UNITS_LOADER_H
 #define ES_UNITS_LOADER_H
 
+#include "fetch/fetcher.h"
 #include "net/control.h"
 #include "units/holding.h"
 #include "weights/expert_store.h"
@@ -10,6 +11,11 @@ typedef struct es_loader_options {
     es_expert_store *store;    /* borrowed, used by the loader's thread alone until destroy */
     uint64_t memory_bytes_max; /* that weights may take; 0: what the machine has */
     const char *meminfo;       /* where the machine says it: "/proc/meminfo"; borrowed */
+    es_fetcher *fetcher; /* fetches what the store lacks and a checksum is known of; NULL: then it cannot be
+                            held. Borrowed likewise; it outlives the loader */
+    void (*fetched)(void *context,
+                    const char *path); /* told by the loader's thread of each shard; may be NULL */
+    void *fetched_context;
 } es_loader_options;
 
 /* All functions are for the one thread that created it, the service's. */
@@ -24,7 +30,7 @@ void es_loader_destroy(es_loader **loader);
 /* Asks for units beside what is held, or for units to be let go; both come true some time later, in the order
  * asked, and asking again changes nothing but retries what failed. ES_INVALID names a range that is none;
  * ES_STALE when a later placement has changed this node; ES_UNAVAILABLE when too much was asked and is not
- * done yet. */
+ * done yet. Checksums that come with units are kept: what is not at hand is fetched by them. */
 es_status es_loader_change(es_loader *loader, const es_units_change *change, bool load, es_err *err);
 
 /* Asks for all that the store has, as with epoch 0. */

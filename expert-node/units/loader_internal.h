@@ -22,14 +22,16 @@ typedef struct command {
     command_kind kind;
     es_units *units; /* malloc'd, the receiver's */
     size_t unit_count;
+    uint8_t *sums;       /* malloc'd likewise: of every expert of units; NULL: not stated */
     es_holding *holding; /* COMMAND_RETURN: the service has done with it */
 } command;
 
 /* What the thread tells. */
 typedef struct report {
     es_holding *holding; /* NULL: as before */
-    uint64_t settled;    /* changes that are done, or failed */
-    es_status failed;    /* with this status, and these words; ES_OK: nothing is wrong */
+    uint64_t handled;    /* changes that it knows of */
+    uint64_t settled;    /* of them, that are done, or failed */
+    es_status failed;    /* with this status and these words; ES_OK: they may tell what is waited for */
     char failure[ES_NODE_FAILURE_MAX];
 } report;
 
@@ -61,9 +63,14 @@ typedef struct loader_thread {
     uint64_t published_ns;
     uint32_t slices;  /* of the latest change: ranges are told in these terms */
     bool changed;     /* the pieces, since the latest holding */
+    bool waits_anew;  /* waits_for is another than was told */
     es_status failed; /* not ES_OK: nothing more is loaded before the next change */
-    bool started;     /* the first change is done: from then on the thread steps back */
+    uint8_t *sums;    /* [layers][experts][ES_CONTENT_SUM_BYTES]; zero: not known */
+    uint8_t *ordered; /* [layers][experts]: it is being fetched */
+    size_t ordered_count;
+    bool started; /* the first change is done: from then on the thread steps back */
     char failure[ES_NODE_FAILURE_MAX];
+    char waits_for[ES_NODE_FAILURE_MAX]; /* what is in the way of fetching */
 } loader_thread;
 
 struct es_loader {

@@ -1,5 +1,6 @@
 /* The loader's thread: it takes experts one by one, drops what is no longer wanted, and tells of it in
  * holdings. What a holding shows stays where it is until the service has given the holding back. */
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/machine.h"
 #include "base/size.h"
@@ -10,9 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* Beside what weights take, for what a batch needs and what else runs here. */
 static const uint64_t MARGIN_BYTES = 64u << 20;
@@ -20,21 +18,16 @@ static const uint64_t MARGIN_BYTES = 64u << 20;
 /* A long load is told in steps, so that what is there can be used. */
 static const uint64_t TELL_NS = 500000000, RETRY_NS = 10000000, IDLE_NS = 1000000000;
 
-enum { NICE = 10, IO_CLASS_BEST_EFFORT = 2, IO_LOWEST = 7, IO_CLASS_SHIFT = 13, IO_WHO_PROCESS = 1 };
-
-/* From now on whoever computes goes first. */
-static void step_back(void)
-{
-    pid_t self = (pid_t)syscall(SYS_gettid);
-    (void)setpriority(PRIO_PROCESS, (id_t)self, NICE);
-    (void)syscall(SYS_ioprio_set, IO_WHO_PROCESS, self, IO_CLASS_BEST_EFFORT << IO_CLASS_SHIFT | IO_LOWEST);
-}
-
 static void fail(es_loader *loader, const es_err *err)
 {
     loader_thread *t = &loader->thread;
     t->failed = err->status;
     snprintf(t->failure, sizeof t->failure, "%.*s", (int)sizeof t->failure - 1, err->text);
+    if (t->ordered_count == 0) return;
+    memset(t->ordered, 0, t->wanted.shape->layers * t->wanted.shape->experts);
+    t->ordered_count = 0;
+    (void)es_fetcher_want(loader->options.fetcher, NULL, 0,
+                          NULL); /* short of memory it fetches what is not used */
 }
 
 static void free_unused(es_loader *loader, es_loaded *loaded)
@@ -76,14 +69,30 @@ static void want_all(es_loader *loader)
                 es_chunk_set_put(&t->wanted, x / s->experts, x % s->experts, (es_chunks){c, 1}, true);
 }
 
-/* Adds to *bytes what is missing of an expert. */
+/* Whether an expert that is not at hand can be fetched. */
+static bool can_be_fetched(const es_loader *loader, size_t at)
+{
+    static const uint8_t NONE[ES_CONTENT_SUM_BYTES];
+    return loader->options.fetcher != NULL &&
+           memcmp(loader->thread.sums + at * ES_CONTENT_SUM_BYTES, NONE, sizeof NONE) != 0;
+}
+
+/* Adds to *bytes what is missing of an expert and at hand; what is not is to be fetched, as a whole. */
 static es_status add_missing(es_loader *loader, size_t layer, size_t expert, uint64_t *bytes, es_err *err)
 {
     loader_thread *t = &loader->thread;
+    size_t at = layer * t->wanted.shape->experts + expert;
     es_chunks run = {0, 0};
     while (es_chunk_set_run(&t->wanted, &t->held, layer, expert, run.first + run.count, &run)) {
         es_expert_offer offer;
         es_status status = es_expert_store_find(loader->options.store, layer, expert, run, &offer, err);
+        if (status == ES_NOT_FOUND && can_be_fetched(loader, at)) {
+            t->ordered[at] = 1;
+            t->ordered_count++;
+            return ES_OK;
+        }
+        if (status == ES_NOT_FOUND && loader->options.fetcher != NULL)
+            return es_err_prefix(err, "cannot be fetched either, for no checksum came with it");
         if (status != ES_OK) return status;
         *bytes += offer.bytes;
         run.count = offer.chunks.count;
@@ -122,6 +131,25 @@ static es_status check_room(const es_loader *loader, uint64_t missing, es_err *e
         gigabytes(missing + MARGIN_BYTES - room));
 }
 
+/* Asks for what is to be fetched, and for nothing else from here on. */
+static es_status order(es_loader *loader, es_err *err)
+{
+    loader_thread *t = &loader->thread;
+    const es_shape *s = t->wanted.shape;
+    if (loader->options.fetcher == NULL) return ES_OK;
+    es_fetch_order *orders = calloc(t->ordered_count + 1, sizeof *orders);
+    if (orders == NULL) return es_err_set(err, ES_NO_MEMORY, "experts to be fetched");
+    size_t count = 0;
+    for (size_t x = 0; x < s->layers * s->experts; x++) {
+        if (t->ordered[x] == 0) continue;
+        orders[count] = (es_fetch_order){.layer = x / s->experts, .expert = x % s->experts};
+        memcpy(orders[count++].sum, t->sums + x * ES_CONTENT_SUM_BYTES, ES_CONTENT_SUM_BYTES);
+    }
+    es_status status = es_fetcher_want(loader->options.fetcher, orders, count, err);
+    free(orders);
+    return status;
+}
+
 static void plan(es_loader *loader)
 {
     loader_thread *t = &loader->thread;
@@ -132,10 +160,13 @@ static void plan(es_loader *loader)
     t->failed = ES_OK;
     t->failure[0] = '\0';
     t->load_cursor = 0;
+    memset(t->ordered, 0, s->layers * s->experts);
+    t->ordered_count = 0;
     for (size_t x = 0; x < s->layers * s->experts && status == ES_OK; x++)
         status = add_missing(loader, x / s->experts, x % s->experts, &missing, &err);
     atomic_store(&loader->wanted_bytes, t->held_bytes + missing);
     if (status == ES_OK) status = check_room(loader, missing, &err);
+    if (status == ES_OK) status = order(loader, &err);
     if (status != ES_OK) fail(loader, &err);
 }
 
@@ -199,10 +230,56 @@ static bool load_next(es_loader *loader)
         size_t layer = t->load_cursor / s->experts, expert = t->load_cursor % s->experts;
         es_chunks run;
         if (!es_chunk_set_run(&t->wanted, &t->held, layer, expert, 0, &run)) continue;
+        if (t->ordered[t->load_cursor] != 0) continue;
         if (load(loader, layer, expert, run, &err) != ES_OK) fail(loader, &err);
         return t->failed == ES_OK;
     }
     return false;
+}
+
+/* Takes in what was fetched: from here on it is at hand. False when there was none. */
+static bool take_fetched(es_loader *loader)
+{
+    loader_thread *t = &loader->thread;
+    const es_shape *s = t->wanted.shape;
+    es_err err = {.text = ""};
+    es_fetched fetched;
+    es_expert_offer offer;
+    if (loader->options.fetcher == NULL || !es_fetcher_take(loader->options.fetcher, &fetched)) return false;
+    size_t at = fetched.layer * s->experts + fetched.expert;
+    const es_chunks whole = {0, (uint32_t)es_chunks_of(s->expert_intermediate)};
+    bool has = es_expert_store_find(loader->options.store, fetched.layer, fetched.expert, whole, &offer,
+                                    NULL) == ES_OK &&
+               offer.chunks.count == whole.count;
+    es_status status = has ? ES_OK : es_expert_store_add(loader->options.store, fetched.path, &err);
+    if (status == ES_OK && !has && loader->options.fetched != NULL)
+        loader->options.fetched(loader->options.fetched_context, fetched.path);
+    if (status == ES_OK)
+        status =
+            es_expert_store_find(loader->options.store, fetched.layer, fetched.expert, whole, &offer, &err);
+    if (status == ES_OK && t->ordered[at] != 0) {
+        atomic_fetch_add(&loader->wanted_bytes, offer.bytes);
+        status = check_room(loader, offer.bytes, &err);
+    }
+    if (t->ordered[at] != 0) {
+        t->ordered[at] = 0;
+        t->ordered_count--;
+        if (at < t->load_cursor) t->load_cursor = at;
+    }
+    if (status != ES_OK) fail(loader, &err);
+    return true;
+}
+
+/* Notes what is in the way of fetching. */
+static void look_at_fetching(es_loader *loader)
+{
+    loader_thread *t = &loader->thread;
+    es_fetcher_state state = {.failure = ""};
+    if (loader->options.fetcher != NULL && t->ordered_count > 0)
+        es_fetcher_get_state(loader->options.fetcher, &state);
+    if (strcmp(state.failure, t->waits_for) == 0) return;
+    memcpy(t->waits_for, state.failure, sizeof t->waits_for);
+    t->waits_anew = true;
 }
 
 /* Reads a piece that was mapped when the node started. False when there is none left. */
@@ -309,17 +386,29 @@ static bool tell(es_loader *loader, bool settled)
 {
     loader_thread *t = &loader->thread;
     es_err err = {.text = ""};
-    report r = {.settled = settled ? t->handled : t->told};
+    report r = {.handled = t->handled, .settled = settled ? t->handled : t->told};
     if (es_queue_room(loader->reports) == 0) return false;
     if (t->changed && make_holding(loader, &r.holding, &err) != ES_OK) fail(loader, &err);
     r.failed = t->failed;
-    memcpy(r.failure, t->failure, sizeof r.failure);
+    memcpy(r.failure, t->failed != ES_OK ? t->failure : t->waits_for, sizeof r.failure);
     bool pushed = es_queue_push(loader->reports, &r);
     ES_ASSERT(pushed); /* nobody else pushes */
     t->changed = false;
+    t->waits_anew = false;
     t->told = r.settled;
     t->published_ns = es_clock_now_ns();
     return true;
+}
+
+static void keep_sums(loader_thread *t, const command *c)
+{
+    const uint8_t *from = c->sums;
+    for (size_t u = 0; u < c->unit_count && from != NULL; u++) {
+        size_t first = c->units[u].layer * t->wanted.shape->experts + c->units[u].expert_first,
+               bytes = c->units[u].expert_count * (size_t)ES_CONTENT_SUM_BYTES;
+        memcpy(t->sums + first * ES_CONTENT_SUM_BYTES, from, bytes);
+        from += bytes;
+    }
 }
 
 static void handle(es_loader *loader, command *c)
@@ -332,11 +421,14 @@ static void handle(es_loader *loader, command *c)
     if (c->kind == COMMAND_LOAD_ALL) {
         want_all(loader);
     } else {
+        keep_sums(t, c);
         es_chunk_set_change(&t->wanted, c->units, c->unit_count, c->kind == COMMAND_LOAD);
         if (c->unit_count > 0) t->slices = c->units[0].slices;
     }
     free(c->units);
+    free(c->sums);
     if (c->kind == COMMAND_DROP) drop(loader);
+    while (take_fetched(loader)) continue;
     plan(loader);
     t->handled++;
 }
@@ -346,16 +438,18 @@ static uint64_t work(es_loader *loader)
 {
     loader_thread *t = &loader->thread;
     uint64_t now_ns = es_clock_now_ns();
+    while (take_fetched(loader)) continue;
     if (load_next(loader)) {
         if (now_ns - t->published_ns > TELL_NS) (void)tell(loader, false);
         return now_ns;
     }
-    bool waits = t->retired_bytes > 0 && t->failed == ES_OK;
-    if (t->changed || (!waits && t->told != t->handled)) {
+    bool waits = (t->retired_bytes > 0 || t->ordered_count > 0) && t->failed == ES_OK;
+    look_at_fetching(loader);
+    if (t->waits_anew || t->changed || (!waits && t->told != t->handled)) {
         if (!tell(loader, !waits)) return now_ns + RETRY_NS;
         if (!t->started && !waits) {
             t->started = true;
-            step_back();
+            es_background();
         }
     }
     return read_next(t) ? now_ns : now_ns + IDLE_NS;
@@ -370,6 +464,7 @@ void es_loader_give_all(es_loader *loader)
         if (r.holding != NULL) take_back(loader, r.holding);
     while (es_queue_pop(loader->commands, &c)) {
         free(c.units);
+        free(c.sums);
         if (c.holding != NULL) take_back(loader, c.holding);
     }
     take_back(loader, loader->holding);

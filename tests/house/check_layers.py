@@ -20,6 +20,7 @@ ROOMS = {
     "core/yardstick": CORE | {"kernels"},
     "core/doctor": CORE | {"weights", "kernels", "planner", "net", "yardstick"},
     "core/net": CORE | {"messages"},
+    "core/fetch": CORE | {"weights", "net"},
     "core/cluster": CORE | {"weights", "net", "messages"},
     "coordinator/text": CORE | {"weights"},
     "coordinator/constrain": CORE | {"text"},
@@ -27,11 +28,12 @@ ROOMS = {
     "coordinator/model": CORE | {"trace", "weights", "kernels", "experts"},
     "coordinator/dispatch": CORE | {"trace", "weights", "kernels", "experts", "net", "cluster", "messages"},
     "coordinator/members": CORE | {"weights", "net", "cluster", "messages", "dispatch"},
+    "coordinator/join": CORE | {"weights", "net", "cluster", "fetch"},
     "coordinator/sched": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
     "coordinator/http": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members"},
-    "expert-node/units": CORE | {"weights", "net", "cluster"},
-    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units"},
+    "expert-node/units": CORE | {"weights", "net", "cluster", "fetch"},
+    "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units", "fetch"},
 }
 # Programs stand on top: they may include any room.
 PROGRAMS = {"coordinator", "expert-node", "cli"}

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/channel.h"
+#include "net/flood.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ typedef struct scene {
     es_allow_list *list;
     es_net *net;
     es_channel *router;
+    es_flood_guard *guard; /* as a node has one: it must not take away what is counted */
     es_endpoint at;
 } scene;
 
@@ -70,6 +72,7 @@ static int enter(void **state)
     if (es_net_open(&options, &s.net, &err) != ES_OK) fail_msg("%s", err.text);
     assert_int_equal(es_endpoint_parse_bind("127.0.0.1:0", &any, &err), ES_OK);
     if (es_channel_bind(s.net, &any, &LIMITS, &s.router, &s.at, &err) != ES_OK) fail_msg("%s", err.text);
+    if (es_flood_guard_create(s.router, 1 << 20, &s.guard, &err) != ES_OK) fail_msg("%s", err.text);
     *state = &s;
     return 0;
 }
@@ -77,6 +80,7 @@ static int enter(void **state)
 static int leave(void **state)
 {
     scene *s = *state;
+    es_flood_guard_destroy(&s->guard);
     es_channel_close(&s->router);
     es_net_close(&s->net);
     es_allow_list_destroy(&s->list);

@@ -39,7 +39,8 @@ static void open_loader(fixture *f, uint64_t memory_bytes_max)
     snprintf(f->meminfo, sizeof f->meminfo, "%s/meminfo", f->folder);
     state_memory(f, 8000000);
     f->store = store_open(paths, 1);
-    const es_loader_options options = {f->store, memory_bytes_max, f->meminfo};
+    const es_loader_options options = {
+        .store = f->store, .memory_bytes_max = memory_bytes_max, .meminfo = f->meminfo};
     MUST(es_loader_create(&options, &f->loader, &must_err));
 }
 

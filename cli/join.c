@@ -1,0 +1,362 @@
+/* essaim join: makes this machine one of the swarm's expert nodes. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/process.h"
+#include "cli/commands.h"
+#include "cli/join_state.h"
+#include "cluster/token.h"
+#include "fetch/ask.h"
+#include "net/key_file.h"
+#include "weights/json.h"
+#include "weights/shape.h"
+#include "weights/unit_file.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ANSWER_MS = 10000, ARGS_MAX = 48 + 2 * CLI_JOIN_SHARDS_MAX, PORTS = 3 };
+
+/* Beside what weights take. */
+static const uint64_t MARGIN_BYTES = 1u << 30;
+
+typedef struct join_values {
+    const char *token, *dir, *name, *listen, *memory;
+    es_option_list shards;
+    size_t threads;
+    bool verbose, lock_memory, prepare;
+} join_values;
+
+/* The paths in the node's folder. */
+typedef struct paths {
+    char key[PATH_MAX], allow[PATH_MAX], shards[PATH_MAX], revoked[PATH_MAX];
+} paths;
+
+static es_status make_paths(const char *dir, paths *ret_paths, es_err *err)
+{
+    es_status status = es_file_join(ret_paths->key, PATH_MAX, dir, "node.key", err);
+    if (status == ES_OK) status = es_file_join(ret_paths->allow, PATH_MAX, dir, "allow", err);
+    if (status == ES_OK) status = es_file_join(ret_paths->shards, PATH_MAX, dir, "shards", err);
+    if (status == ES_OK) status = es_file_join(ret_paths->revoked, PATH_MAX, dir, "revoked", err);
+    return status;
+}
+
+static es_status make_folder(const char *path, mode_t mode, es_err *err)
+{
+    if (mkdir(path, mode) == 0 || errno == EEXIST) return ES_OK;
+    return es_err_set(err, ES_IO, "%s: %s", path, strerror(errno));
+}
+
+/* Keys are made once, and readable by their owner alone. */
+static es_status own_keys(const paths *p, es_keys *ret_keys, es_err *err)
+{
+    es_status status = es_keys_load(p->key, ret_keys, err);
+    if (status != ES_NOT_FOUND) return status;
+    status = es_keys_generate(p->key, ret_keys, err);
+    if (status == ES_OK && chmod(p->key, S_IRUSR) != 0)
+        status = es_err_set(err, ES_IO, "%s: %s", p->key, strerror(errno));
+    if (status == ES_OK) fprintf(stderr, "made keys: %s\n", p->key);
+    return status;
+}
+
+static void name_machine(const join_values *v, char ret_name[ES_NAME_MAX + 1])
+{
+    char host[ES_NAME_MAX + 1] = "";
+    if (v->name == NULL && gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+    host[strcspn(host, ".")] = '\0';
+    snprintf(ret_name, ES_NAME_MAX + 1, "%s",
+             v->name != NULL       ? v->name
+             : es_name_valid(host) ? host
+                                   : "node");
+}
+
+static es_status memory_of(const join_values *v, uint64_t *ret_bytes, es_err *err)
+{
+    es_machine_memory memory;
+    es_status status = v->memory != NULL ? es_machine_parse_bytes(v->memory, ret_bytes, err)
+                                         : es_machine_memory_read(ES_MEMINFO_PATH, &memory, err);
+    if (status != ES_OK || v->memory != NULL) return status;
+    if (memory.available_bytes <= 2 * MARGIN_BYTES)
+        return es_err_set(err, ES_NO_MEMORY, "%.1f GB of memory are available: say --memory SIZE",
+                          (double)memory.available_bytes * 1e-9);
+    *ret_bytes = memory.available_bytes - MARGIN_BYTES;
+    return ES_OK;
+}
+
+static es_status choose(const join_values *v, const char *at, const es_token *token, cli_join_state *state,
+                        es_err *err)
+{
+    es_endpoint listen;
+    name_machine(v, state->name);
+    es_status status = es_endpoint_parse_bind(v->listen, &listen, err);
+    if (status == ES_OK && (listen.port == 0 || listen.port > UINT16_MAX - PORTS + 1))
+        status = es_err_set(err, ES_INVALID,
+                            "--listen %s: others are told its port: give one that is not 0, the first of %d",
+                            v->listen, PORTS);
+    if (status != ES_OK) return status;
+    es_endpoint_format(&listen, state->listen);
+    snprintf(state->source, sizeof state->source, "%s", at);
+    zmq_z85_encode(state->source_key, token->server_key, ES_KEY_BYTES);
+    for (size_t i = 0; i < v->shards.count; i++) {
+        if (state->shard_count == CLI_JOIN_SHARDS_MAX)
+            return es_err_set(err, ES_INVALID, "--shard: more than %d", CLI_JOIN_SHARDS_MAX);
+        char *real = realpath(v->shards.item[i], NULL);
+        if (real == NULL) return es_err_set(err, ES_NOT_FOUND, "%s: %s", v->shards.item[i], strerror(errno));
+        state->shards[state->shard_count++] = real;
+    }
+    return memory_of(v, &state->memory_bytes, err);
+}
+
+/* What the server's refusal means to who typed the command. */
+static es_status explain(es_status status, const es_token *token, const char *at, es_err *err)
+{
+    char text[ES_ERR_TEXT_MAX], until[32] = "";
+    time_t then = (time_t)token->until_s;
+    struct tm local;
+    snprintf(text, sizeof text, "%s", err->text);
+    if (status == ES_NOT_FOUND && token->until_s < (uint64_t)time(NULL) &&
+        localtime_r(&then, &local) != NULL && strstr(text, "used already") == NULL) {
+        strftime(until, sizeof until, "%F %T", &local);
+        return es_err_set(err, status,
+                          "the token has lapsed: it was good until %s; make another with 'essaim token'",
+                          until);
+    }
+    return es_err_set(err, status, "%s: %.500s", at, text);
+}
+
+static es_status ask(const cli_join_state *state, const es_token *token, const es_keys *keys,
+                     es_joined *ret_joined, es_err *err)
+{
+    es_net *net = NULL;
+    es_asker *asker = NULL;
+    es_shard_request request = {.ask = ES_SHARD_JOIN};
+    es_shard_reply *reply = calloc(1, sizeof *reply);
+    const es_net_options options = {keys, NULL};
+    const uint8_t *bytes;
+    size_t count;
+    uint64_t deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+    memcpy(request.join.secret, token->secret, sizeof request.join.secret);
+    strcpy(request.join.name, state->name);
+    strcpy(request.join.control, state->listen);
+    request.join.memory_bytes = state->memory_bytes;
+    es_status status =
+        reply == NULL ? es_err_set(err, ES_NO_MEMORY, "join") : es_net_open(&options, &net, err);
+    if (status == ES_OK) status = es_asker_open(net, state->source, state->source_key, NULL, &asker, err);
+    if (status == ES_OK) status = es_asker_send(asker, &request, deadline_ns, err);
+    if (status == ES_OK)
+        status = es_asker_receive(asker, request.request, deadline_ns, reply, &bytes, &count, err);
+    if (status == ES_MISMATCH && asker != NULL && strstr(err->text, "handshake") != NULL)
+        status = es_err_set(
+            err, status,
+            "%s is not the machine that made this token, or has revoked this one's key: the handshake failed",
+            state->source);
+    else if (status == ES_OK && reply->status != ES_OK) {
+        status = es_err_set(err, reply->status, "%s", reply->text);
+        status = explain(status, token, state->source, err);
+    } else if (status == ES_OK && reply->ask != ES_SHARD_JOIN) {
+        status = es_err_set(err, ES_CORRUPT, "%s: an answer to another question", state->source);
+    }
+    if (status == ES_OK) *ret_joined = reply->joined;
+    es_asker_close(&asker);
+    if (net != NULL) es_net_close(&net);
+    sodium_memzero(&request, sizeof request);
+    free(reply);
+    return status;
+}
+
+/* Everything that the node needs, its settings last: what is cut short before is done again. */
+static es_status write_state(const char *dir, const paths *p, const cli_join_state *state,
+                             const es_joined *joined, es_err *err)
+{
+    es_shape shape;
+    const es_json_text config = {"the coordinator's config", joined->config, strlen(joined->config)},
+                       none = {.file = "the coordinator's config"};
+    es_status status = es_shape_parse(&config, &none, &shape, err);
+    if (status == ES_OK) status = make_folder(p->shards, 0755, err);
+    if (status == ES_OK) status = es_unit_file_write_empty(p->shards, &shape, joined->fingerprint, err);
+    if (status == ES_OK)
+        status = es_key_file_write(p->allow, "coordinators, as they were when this machine joined",
+                                   (const char(*)[ES_KEY_TEXT_BYTES])joined->coordinators,
+                                   joined->coordinator_count, err);
+    return status == ES_OK ? cli_join_state_save(dir, state, err) : status;
+}
+
+static es_status join(const join_values *v, const paths *p, cli_join_state *state, es_err *err)
+{
+    es_token token;
+    es_keys keys;
+    char at[ES_TOKEN_AT_TEXT_MAX];
+    if (v->token == NULL)
+        return es_err_set(err, ES_INVALID,
+                          "%s: this machine has not joined yet: give it a token (essaim token, on the "
+                          "coordinator's machine)",
+                          v->dir);
+    es_joined *joined = calloc(1, sizeof *joined);
+    if (joined == NULL) return es_err_set(err, ES_NO_MEMORY, "join");
+    es_status status = es_token_parse(v->token, &token, at, err);
+    if (status == ES_OK) status = make_folder(v->dir, 0700, err);
+    if (status == ES_OK) status = own_keys(p, &keys, err);
+    if (status == ES_OK) status = choose(v, at, &token, state, err);
+    if (status == ES_OK) fprintf(stderr, "asking %s\n", at);
+    if (status == ES_OK) status = ask(state, &token, &keys, joined, err);
+    if (status == ES_OK) status = write_state(v->dir, p, state, joined, err);
+    if (status == ES_OK)
+        fprintf(stderr, "joined as %s, others reach it at %s\n", joined->name, joined->control);
+    es_keys_wipe(&keys);
+    sodium_memzero(&token, sizeof token);
+    free(joined);
+    return status;
+}
+
+/* Becomes the node: one program less that has to be watched. */
+static es_status become(const join_values *v, const paths *p, const cli_join_state *state, es_err *err)
+{
+    char program[PATH_MAX], data[8], shards[8], memory[24],
+        source[CLI_JOIN_WHERE_MAX + ES_KEY_TEXT_BYTES + 1], threads[24];
+    const char *argv[ARGS_MAX];
+    size_t n = 0;
+    es_endpoint listen;
+    es_status status = es_process_sibling("essaim-expert-node", program, sizeof program, err);
+    if (status == ES_OK) status = es_endpoint_parse_bind(state->listen, &listen, err);
+    if (status != ES_OK) return status;
+    snprintf(data, sizeof data, "%u", listen.port + 1u);
+    snprintf(shards, sizeof shards, "%u", listen.port + 2u);
+    snprintf(memory, sizeof memory, "%llu", (unsigned long long)state->memory_bytes);
+    snprintf(source, sizeof source, "%s,%s", state->source, state->source_key);
+    snprintf(threads, sizeof threads, "%zu", v->threads);
+    const char *const fixed[] = {
+        program,        "--name",  state->name, "--listen",  state->listen, "--data-port", data,
+        "--shard-port", shards,    "--part",    "none",      "--memory",    memory,        "--keys",
+        p->key,         "--allow", p->allow,    "--revoked", p->revoked,    "--shard",     p->shards,
+        "--fetch",      p->shards, "--source",  source,      "--threads",   threads};
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) argv[n++] = fixed[i];
+    for (size_t i = 0; i < state->shard_count; i++) {
+        argv[n++] = "--shard";
+        argv[n++] = state->shards[i];
+    }
+    if (v->verbose) argv[n++] = "--verbose";
+    if (v->lock_memory) argv[n++] = "--lock-memory";
+    argv[n] = NULL;
+    ES_ASSERT(n < ARGS_MAX);
+    fflush(NULL);
+    execv(program, (char *const *)(uintptr_t)argv);
+    return es_err_set(err, ES_IO, "%s: %s", program, strerror(errno));
+}
+
+static es_status run(const void *arg, es_err *err)
+{
+    const join_values *v = arg;
+    paths p;
+    cli_join_state state;
+    es_status status = make_paths(v->dir, &p, err);
+    if (status == ES_OK) status = cli_join_state_load(v->dir, &state, err);
+    if (status == ES_NOT_FOUND)
+        status = join(v, &p, &state, err);
+    else if (status == ES_OK && v->token != NULL)
+        fprintf(stderr, "%s: joined already as %s: the token is not used\n", v->dir, state.name);
+    if (status == ES_OK && !v->prepare) status = become(v, &p, &state, err);
+    cli_join_state_fini(&state);
+    return status;
+}
+
+static es_status check(const void *arg, es_err *err)
+{
+    const join_values *v = arg;
+    if (v->name != NULL && !es_name_valid(v->name))
+        return es_err_set(err, ES_INVALID, "--name \"%s\": 1 to %d letters, digits, '.', '_' or '-'", v->name,
+                          ES_NAME_MAX);
+    return ES_OK;
+}
+
+static const es_option OPTIONS[] = {
+    {.name = "TOKEN@HOST:PORT",
+     .kind = ES_OPTION_TEXT,
+     .at = offsetof(join_values, token),
+     .positional = true,
+     .help = "what 'essaim token' printed; a machine that has joined needs none"},
+    {.name = "--dir",
+     .kind = ES_OPTION_TEXT,
+     .argument = "DIR",
+     .at = offsetof(join_values, dir),
+     .required = true,
+     .help = "this machine's own: its keys, its settings and the experts that it fetches"},
+    {.name = "--name",
+     .kind = ES_OPTION_TEXT,
+     .argument = "NAME",
+     .at = offsetof(join_values, name),
+     .fallback = "the machine's",
+     .help = "what the swarm calls it"},
+    {.name = "--listen",
+     .kind = ES_OPTION_TEXT,
+     .argument = "HOST:PORT",
+     .initial = "*:5700",
+     .at = offsetof(join_values, listen),
+     .help = "where coordinators reach it; the two ports behind are for rows and for shards"},
+    {.name = "--memory",
+     .kind = ES_OPTION_TEXT,
+     .argument = "SIZE",
+     .fallback = "what is available but a gigabyte",
+     .at = offsetof(join_values, memory),
+     .help = "for experts, for example 24G"},
+    {.name = "--shard",
+     .kind = ES_OPTION_LIST,
+     .argument = "FILE|DIR",
+     .at = offsetof(join_values, shards),
+     .help = "shards that are on this machine already: what is in them is not fetched"},
+    {.name = "--prepare",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(join_values, prepare),
+     .help = "join, and do not become the node: a service starts it, with the same command without a token"},
+};
+
+static const es_option RUN_OPTIONS[] = {
+    {.name = "--threads",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .initial = "0",
+     .max = 1024,
+     .at = offsetof(join_values, threads),
+     .help = "threads that compute; 0 is one for each core"},
+    {.name = "--lock-memory",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(join_values, lock_memory),
+     .help = "keep all weights in memory"},
+    {.name = "--verbose",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(join_values, verbose),
+     .help = "tell on stderr who comes"},
+};
+
+static const es_option_set SETS[] = {
+    {.heading = "Joining", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
+    {.heading = "The node", .options = RUN_OPTIONS, .count = sizeof RUN_OPTIONS / sizeof RUN_OPTIONS[0]},
+};
+
+static const es_example EXAMPLES[] = {
+    {"essaim join TOKEN@10.0.0.1:5710 --dir /var/lib/essaim/node --memory 48G",
+     "the first start on a new machine"},
+    {"essaim join --dir /var/lib/essaim/node", "every later one"},
+};
+
+const es_command CLI_JOIN = {
+    .name = "join",
+    .summary = "make this machine an expert node of a swarm",
+    .about = "At the first start it makes keys, shows the token to the coordinator that made it, and keeps "
+             "what it is told in DIR; "
+             "then, as ever after, it becomes essaim-expert-node, which holds what the placement gives it "
+             "and fetches what it "
+             "lacks from the other nodes.",
+    .sets = SETS,
+    .set_count = sizeof SETS / sizeof SETS[0],
+    .examples = EXAMPLES,
+    .example_count = sizeof EXAMPLES / sizeof EXAMPLES[0],
+    .values_bytes = sizeof(join_values),
+    .check = check,
+    .run = run,
+};

@@ -1,0 +1,457 @@
+/* Fetches experts from other machines. */
+#include "fetch/fetcher.h"
+
+#include "base/background.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "fetch/ask.h"
+#include "net/crc32c.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    WINDOW = 4, /* reads under way: what a fast network holds between two machines */
+    TAKEN_MAX = 16,
+    ANSWER_MS = 5000,
+    RETRY_MS = 1000,
+    ROOM_MS = 20, /* until whoever takes what was fetched has taken some */
+};
+
+typedef struct order {
+    es_fetch_order what;
+    bool done;
+} order;
+
+typedef struct peer {
+    es_peer who;
+    bool lied; /* gave bytes that are not those of their checksum */
+} peer;
+
+struct es_fetcher {
+    es_fetcher_options options;
+    es_net *net;
+    pthread_t thread;
+    bool running;
+    atomic_bool stop;
+
+    pthread_mutex_t lock; /* around what follows */
+    pthread_cond_t changed;
+    order *orders;
+    size_t order_count, left, cursor; /* cursor: one that cannot be had does not keep the others waiting */
+    uint64_t generation;              /* of the orders */
+    peer *peers;                      /* [peer_count] */
+    size_t peer_count;
+    es_fetched taken[TAKEN_MAX];
+    size_t taken_first, taken_count;
+    uint64_t fetched_bytes;
+    char failure[ES_NODE_FAILURE_MAX];
+    es_fetcher_wake_fn *wake;
+    void *context;
+
+    /* The thread's own. */
+    es_asker *asker; /* to the machine that was asked last; NULL: none */
+    es_peer asked;
+};
+
+static void tell(es_fetcher *f)
+{
+    if (f->wake != NULL) f->wake(f->context);
+}
+
+static struct timespec after_ms(int ms)
+{
+    uint64_t at = es_clock_now_ns() + (uint64_t)ms * 1000000u;
+    return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+}
+
+/* Under the lock: waits for a change, or ms; ms 0: for a change alone, looked for once a second. */
+static void wait_for_change(es_fetcher *f, int ms)
+{
+    struct timespec until = after_ms(ms > 0 ? ms : RETRY_MS);
+    pthread_cond_timedwait(&f->changed, &f->lock, &until);
+}
+
+/* Under the lock: what to fetch next; NULL: nothing. */
+static order *next_order(es_fetcher *f)
+{
+    for (size_t i = 0; i < f->order_count; i++) {
+        order *o = &f->orders[(f->cursor + i) % f->order_count];
+        if (!o->done) return o;
+    }
+    return NULL;
+}
+
+/* Under the lock. */
+static order *find_order(es_fetcher *f, const es_fetch_order *what)
+{
+    for (size_t i = 0; i < f->order_count; i++)
+        if (!f->orders[i].done && memcmp(f->orders[i].what.sum, what->sum, sizeof what->sum) == 0 &&
+            f->orders[i].what.layer == what->layer && f->orders[i].what.expert == what->expert)
+            return &f->orders[i];
+    return NULL;
+}
+
+static bool is_wanted(es_fetcher *f, const es_fetch_order *what, uint64_t *generation)
+{
+    pthread_mutex_lock(&f->lock);
+    bool wanted = f->generation == *generation || find_order(f, what) != NULL;
+    *generation = f->generation;
+    pthread_mutex_unlock(&f->lock);
+    return wanted;
+}
+
+/* Connects to who, unless we are already. */
+static es_status reach(es_fetcher *f, const es_peer *who, es_err *err)
+{
+    if (f->asker != NULL && strcmp(f->asked.shards, who->shards) == 0 && strcmp(f->asked.key, who->key) == 0)
+        return ES_OK;
+    es_asker_close(&f->asker);
+    f->asked = *who;
+    return es_asker_open(f->net, who->shards, who->key, &f->stop, &f->asker, err);
+}
+
+static es_status ask(es_fetcher *f, es_shard_request *request, es_shard_reply *ret_reply, es_err *err)
+{
+    const uint8_t *bytes;
+    size_t count;
+    uint64_t deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+    es_status status = es_asker_send(f->asker, request, deadline_ns, err);
+    if (status == ES_OK)
+        status = es_asker_receive(f->asker, request->request, deadline_ns, ret_reply, &bytes, &count, err);
+    if (status == ES_OK && ret_reply->status != ES_OK)
+        status = es_err_set(err, ret_reply->status, "%s", ret_reply->text);
+    if (status == ES_OK && ret_reply->ask != request->ask)
+        status = es_err_set(err, ES_CORRUPT, "an answer to another question");
+    return status;
+}
+
+static bool format_named(const char *name, es_format *ret_format)
+{
+    for (size_t i = 0; i < ES_FORMAT_COUNT; i++)
+        if (strcmp(es_format_describe((es_format)i)->name, name) == 0) {
+            *ret_format = (es_format)i;
+            return true;
+        }
+    return false;
+}
+
+/* What a peer says it has, as what we would make of it. */
+static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, const es_shard_found *found,
+                           es_unit_plan *ret_plan, es_err *err)
+{
+    if (found->layer != what->layer || found->expert != what->expert)
+        return es_err_set(err, ES_CORRUPT, "it has another expert under this checksum");
+    *ret_plan = (es_unit_plan){.shape = f->options.shape,
+                               .fingerprint = f->options.fingerprint,
+                               .layer = what->layer,
+                               .expert = what->expert};
+    memcpy(ret_plan->sum, what->sum, sizeof ret_plan->sum);
+    for (size_t i = 0; i < ES_EXPERT_PARTS; i++) {
+        const es_wire_part *part = &found->parts[i];
+        es_shard_part *to = &ret_plan->parts[i];
+        if (!format_named(part->format, &to->format))
+            return es_err_set(err, ES_UNSUPPORTED, "format %s is not known here", part->format);
+        bool fp8 = to->format == ES_FORMAT_FP8;
+        if (fp8 ? part->row_phase >= ES_SCALE_BLOCK || part->col_phase >= ES_SCALE_BLOCK
+                : part->row_phase != 0 || part->col_phase != 0)
+            return es_err_set(err, ES_CORRUPT, "phases that are none");
+        to->layout = ES_LAYOUT_PANELS;
+        to->rows = part->rows;
+        to->cols = part->cols;
+        to->row_phase = part->row_phase;
+        to->col_phase = part->col_phase;
+    }
+    es_status status = es_unit_plan_lay_out(ret_plan, err);
+    if (status == ES_OK && ret_plan->bytes != found->bytes)
+        status = es_err_set(err, ES_CORRUPT, "%llu bytes, its matrices have %llu",
+                            (unsigned long long)found->bytes, (unsigned long long)ret_plan->bytes);
+    return status;
+}
+
+/* Asks for what is missing, some reads ahead, and puts what comes. */
+static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t total, es_unit_file *file,
+                          es_err *err)
+{
+    uint64_t asked = es_unit_file_done(file), generation = UINT64_MAX, first = 0;
+    es_shard_request request = {.ask = ES_SHARD_READ};
+    memcpy(request.sum, what->sum, sizeof request.sum);
+    while (es_unit_file_done(file) < total) {
+        uint64_t done = es_unit_file_done(file), deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+        es_shard_reply reply;
+        const uint8_t *bytes;
+        size_t count;
+        es_status status = ES_OK;
+        if (!is_wanted(f, what, &generation)) return es_err_set(err, ES_CANCELLED, "no longer wanted");
+        while (status == ES_OK && asked < total && asked - done < (uint64_t)WINDOW * ES_SHARD_READ_MAX) {
+            request.offset = asked;
+            request.count = total - asked < ES_SHARD_READ_MAX ? (size_t)(total - asked) : ES_SHARD_READ_MAX;
+            status = es_asker_send(f->asker, &request, deadline_ns, err);
+            if (first == 0) first = request.request;
+            asked += request.count;
+        }
+        if (status == ES_OK)
+            status = es_asker_receive(f->asker, first, deadline_ns, &reply, &bytes, &count, err);
+        if (status == ES_OK && reply.status != ES_OK)
+            status = es_err_set(err, reply.status, "%s", reply.text);
+        if (status == ES_OK &&
+            (reply.ask != ES_SHARD_READ || reply.offset != done || bytes == NULL || count > asked - done ||
+             (count < ES_SHARD_READ_MAX && count != total - done) ||
+             es_crc32c(bytes, count) != reply.payload_crc32c))
+            status = es_err_set(err, ES_CORRUPT, "other bytes than were asked for");
+        if (status == ES_OK) status = es_unit_file_put(file, bytes, count, err);
+        if (status != ES_OK) return status;
+        pthread_mutex_lock(&f->lock);
+        f->fetched_bytes += count;
+        pthread_mutex_unlock(&f->lock);
+    }
+    return ES_OK;
+}
+
+/* From one machine. *ret_disk: what failed is our own disk, nobody else's doing. */
+static es_status fetch_from(es_fetcher *f, const es_peer *who, const es_fetch_order *what,
+                            es_fetched *ret_fetched, bool *ret_disk, es_err *err)
+{
+    es_shard_request request = {.ask = ES_SHARD_FIND};
+    es_shard_reply reply;
+    es_unit_plan plan;
+    es_unit_file *file = NULL;
+    memcpy(request.sum, what->sum, sizeof request.sum);
+    es_status status = reach(f, who, err);
+    if (status == ES_OK) status = ask(f, &request, &reply, err);
+    if (status == ES_OK) status = plan_from(f, what, &reply.found, &plan, err);
+    if (status != ES_OK) return status;
+    pthread_mutex_lock(&f->lock);
+    uint64_t more_bytes = f->left > 1 ? (f->left - 1) * plan.bytes : 0;
+    pthread_mutex_unlock(&f->lock);
+    *ret_disk = true;
+    status = es_unit_file_open(f->options.dir, &plan, more_bytes, &file, err);
+    if (status != ES_OK) return status;
+    *ret_disk = false;
+    status = read_all(f, what, plan.bytes, file, err);
+    if (status == ES_OK) status = es_unit_file_finish(file, ret_fetched->path, sizeof ret_fetched->path, err);
+    es_unit_file_close(&file);
+    return status;
+}
+
+/* Who is asked in turn: peers, beginning with another for each expert, then the others. Under the lock. */
+static size_t candidates(es_fetcher *f, const es_fetch_order *what, es_peer *ret_who)
+{
+    size_t count = 0,
+           start = f->peer_count > 0 ? (what->sum[0] | (size_t)what->sum[1] << 8) % f->peer_count : 0;
+    for (size_t i = 0; i < f->peer_count; i++) {
+        const peer *p = &f->peers[(start + i) % f->peer_count];
+        if (!p->lied && p->who.shards[0] != '\0' && strcmp(p->who.name, f->options.name) != 0)
+            ret_who[count++] = p->who;
+    }
+    for (size_t i = 0; i < f->options.last_count; i++) ret_who[count++] = f->options.last[i];
+    return count;
+}
+
+static void note_lie(es_fetcher *f, const es_peer *who)
+{
+    es_log(ES_LOG_WARN, "%s gave an expert whose bytes are not those of its checksum: it is not asked again",
+           who->name);
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->peer_count; i++)
+        if (strcmp(f->peers[i].who.name, who->name) == 0) f->peers[i].lied = true;
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* From whoever has it. */
+static es_status fetch(es_fetcher *f, const es_fetch_order *what, es_fetched *ret_fetched, es_err *err)
+{
+    es_peer *who = NULL;
+    bool disk = false;
+    *ret_fetched = (es_fetched){.layer = what->layer, .expert = what->expert};
+    if (es_unit_file_find(f->options.dir, what->layer, what->expert, ret_fetched->path,
+                          sizeof ret_fetched->path))
+        return ES_OK; /* it came while it was asked for again */
+    pthread_mutex_lock(&f->lock);
+    who = malloc((f->peer_count + f->options.last_count + 1) * sizeof *who);
+    size_t count = who != NULL ? candidates(f, what, who) : 0;
+    pthread_mutex_unlock(&f->lock);
+    if (who == NULL) return es_err_set(err, ES_NO_MEMORY, "list of peers");
+    es_status status =
+        count > 0 ? ES_NOT_FOUND : es_err_set(err, ES_NOT_FOUND, "nobody is known here who could have it");
+    for (size_t i = 0; i < count && status != ES_OK && status != ES_CANCELLED && !disk; i++) {
+        status = fetch_from(f, &who[i], what, ret_fetched, &disk, err);
+        if (status == ES_CORRUPT) note_lie(f, &who[i]);
+        if (status != ES_OK) {
+            if (!disk) es_err_prefix(err, "%s", who[i].name);
+            es_asker_close(&f->asker);
+        }
+    }
+    free(who);
+    if (status != ES_OK && !disk)
+        es_err_prefix(err, "layer %zu: expert %zu: not fetched yet", what->layer, what->expert);
+    return status;
+}
+
+static void set_failure(es_fetcher *f, const char *text)
+{
+    if (strncmp(f->failure, text, sizeof f->failure - 1) == 0) return;
+    snprintf(f->failure, sizeof f->failure, "%.*s", (int)sizeof f->failure - 1, text);
+    tell(f);
+}
+
+/* Hands over what was fetched, even when nobody wants it any more: it is on our disk now. Under the lock. */
+static void hand_over(es_fetcher *f, const es_fetch_order *what, const es_fetched *fetched)
+{
+    while (f->taken_count == TAKEN_MAX && !atomic_load(&f->stop)) wait_for_change(f, ROOM_MS);
+    if (f->taken_count == TAKEN_MAX) return;
+    order *o = find_order(f, what);
+    if (o != NULL) {
+        o->done = true;
+        f->left--;
+    }
+    f->taken[(f->taken_first + f->taken_count++) % TAKEN_MAX] = *fetched;
+    tell(f);
+}
+
+static void *fetcher_main(void *context)
+{
+    es_fetcher *f = context;
+    es_background();
+    pthread_mutex_lock(&f->lock);
+    while (!atomic_load(&f->stop)) {
+        order *o = next_order(f);
+        if (o == NULL) {
+            set_failure(f, "");
+            wait_for_change(f, 0);
+            continue;
+        }
+        es_fetch_order what = o->what;
+        es_fetched fetched;
+        es_err err = {.text = ""};
+        pthread_mutex_unlock(&f->lock);
+        es_status status = fetch(f, &what, &fetched, &err);
+        pthread_mutex_lock(&f->lock);
+        if (status == ES_OK) {
+            set_failure(f, "");
+            hand_over(f, &what, &fetched);
+        } else if (status != ES_CANCELLED) {
+            set_failure(f, err.text);
+            f->cursor++;
+            wait_for_change(f, RETRY_MS);
+        }
+    }
+    pthread_mutex_unlock(&f->lock);
+    es_asker_close(&f->asker);
+    return NULL;
+}
+
+es_status es_fetcher_start(const es_fetcher_options *options, es_fetcher **ret_fetcher, es_err *err)
+{
+    es_fetcher *f = *ret_fetcher = calloc(1, sizeof *f);
+    if (f == NULL) return es_err_set(err, ES_NO_MEMORY, "fetcher");
+    f->options = *options;
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->changed, &clock);
+    pthread_condattr_destroy(&clock);
+    pthread_mutex_init(&f->lock, NULL);
+    const es_net_options net = {options->keys, NULL};
+    es_status status = es_net_open(&net, &f->net, err);
+    if (status == ES_OK) {
+        sigset_t all, before; /* signals are for the thread that waits for them */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        int failed = pthread_create(&f->thread, NULL, fetcher_main, f);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        f->running = failed == 0;
+        if (failed != 0) status = es_err_set(err, ES_NO_MEMORY, "fetcher: %s", strerror(failed));
+    }
+    if (status != ES_OK) es_fetcher_stop(ret_fetcher);
+    return status;
+}
+
+void es_fetcher_stop(es_fetcher **fetcher_at)
+{
+    es_fetcher *f = *fetcher_at;
+    if (f == NULL) return;
+    *fetcher_at = NULL;
+    atomic_store(&f->stop, true);
+    pthread_mutex_lock(&f->lock);
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+    if (f->running) pthread_join(f->thread, NULL);
+    es_net_close(&f->net);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    free(f->orders);
+    free(f->peers);
+    free(f);
+}
+
+void es_fetcher_on_wake(es_fetcher *fetcher, es_fetcher_wake_fn *wake, void *context)
+{
+    pthread_mutex_lock(&fetcher->lock);
+    fetcher->wake = wake;
+    fetcher->context = context;
+    pthread_mutex_unlock(&fetcher->lock);
+}
+
+es_status es_fetcher_peers(es_fetcher *fetcher, const es_peer *peers, size_t count, es_err *err)
+{
+    peer *fresh = calloc(count + 1, sizeof *fresh);
+    if (fresh == NULL) return es_err_set(err, ES_NO_MEMORY, "list of peers");
+    for (size_t i = 0; i < count; i++) fresh[i].who = peers[i];
+    pthread_mutex_lock(&fetcher->lock);
+    peer *old = fetcher->peers;
+    for (size_t i = 0; i < count; i++) /* who lied and has the same key is the same liar */
+        for (size_t o = 0; o < fetcher->peer_count; o++)
+            if (old[o].lied && strcmp(old[o].who.name, peers[i].name) == 0 &&
+                strcmp(old[o].who.key, peers[i].key) == 0)
+                fresh[i].lied = true;
+    fetcher->peers = fresh;
+    fetcher->peer_count = count;
+    pthread_cond_broadcast(&fetcher->changed);
+    pthread_mutex_unlock(&fetcher->lock);
+    free(old);
+    return ES_OK;
+}
+
+es_status es_fetcher_want(es_fetcher *fetcher, const es_fetch_order *orders, size_t count, es_err *err)
+{
+    order *fresh = calloc(count + 1, sizeof *fresh);
+    if (fresh == NULL) return es_err_set(err, ES_NO_MEMORY, "experts to be fetched");
+    for (size_t i = 0; i < count; i++) fresh[i].what = orders[i];
+    pthread_mutex_lock(&fetcher->lock);
+    free(fetcher->orders);
+    fetcher->orders = fresh;
+    fetcher->order_count = count;
+    fetcher->left = count;
+    fetcher->cursor = 0;
+    fetcher->generation++;
+    pthread_cond_broadcast(&fetcher->changed);
+    pthread_mutex_unlock(&fetcher->lock);
+    return ES_OK;
+}
+
+bool es_fetcher_take(es_fetcher *fetcher, es_fetched *ret_fetched)
+{
+    pthread_mutex_lock(&fetcher->lock);
+    bool some = fetcher->taken_count > 0;
+    if (some) {
+        *ret_fetched = fetcher->taken[fetcher->taken_first];
+        fetcher->taken_first = (fetcher->taken_first + 1) % TAKEN_MAX;
+        fetcher->taken_count--;
+        pthread_cond_broadcast(&fetcher->changed);
+    }
+    pthread_mutex_unlock(&fetcher->lock);
+    return some;
+}
+
+void es_fetcher_get_state(es_fetcher *fetcher, es_fetcher_state *ret_state)
+{
+    pthread_mutex_lock(&fetcher->lock);
+    *ret_state = (es_fetcher_state){.fetched_bytes = fetcher->fetched_bytes, .left = fetcher->left};
+    memcpy(ret_state->failure, fetcher->failure, sizeof ret_state->failure);
+    pthread_mutex_unlock(&fetcher->lock);
+}
