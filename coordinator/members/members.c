@@ -137,6 +137,11 @@ static void order_drains(es_membership *m, uint64_t now_ns)
         es_member *member = es_membership_find(m, name);
         es_err err;
         if (member == NULL || !member->known || member->drained) continue;
+        if (!member->link.greeted) {
+            snprintf(member->drain_why, sizeof member->drain_why,
+                     "cannot be drained: it does not answer; 'essaim node remove' takes it out for good");
+            continue;
+        }
         member->ordered = true;
         member->drain_why[0] = '\0';
         m->tried_hash = 0;

@@ -56,7 +56,7 @@ def main():
         essaim("keygen", key)
         at = f"127.0.0.1:{free_port()}"
         check_members.MODEL = shards  # what heads are started on
-        alone = Head()
+        alone = Head("--model-name", "tiny-r1")
         running.append(alone)
         wait_for("one process alone", lambda: alone.ask("/health")[0] == 200)
         reference = Load([alone])
@@ -64,7 +64,7 @@ def main():
         right = reference.stop()
         alone.stop()
 
-        head = Head("--keys", key, "--registry", registry, "--join-listen", at)
+        head = Head("--model-name", "tiny-r1", "--keys", key, "--registry", registry, "--join-listen", at)
         running.append(head)
         wait_for("the registry", registry.is_dir)
 
