@@ -70,7 +70,10 @@ static es_status look(const drain_values *v, const cli_server *server, bool *ret
     const char *phase = text_of(node, "phase"), *why = text_of(node, "why");
     if (strncmp(why, "cannot be drained", 17) == 0)
         status = es_err_set(err, ES_UNAVAILABLE, "%s %.300s", v->node, why);
-    else if (node == NULL && membership != NULL)
+    else if (membership == NULL)
+        status =
+            es_err_set(err, ES_UNAVAILABLE, "%s: it is still loading, or follows no registry", server->url);
+    else if (node == NULL)
         status = es_err_set(err, ES_NOT_FOUND, "%s: it is no member any more", v->node);
     *ret_over = status != ES_OK || strcmp(phase, "drained") == 0;
     snprintf(line, sizeof line,

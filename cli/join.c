@@ -30,7 +30,7 @@ typedef struct join_values {
     const char *token, *dir, *name, *listen, *memory;
     es_option_list shards;
     size_t threads;
-    bool verbose, lock_memory, prepare;
+    bool lock_memory, prepare;
 } join_values;
 
 /* The paths in the node's folder. */
@@ -240,7 +240,6 @@ static es_status become(const join_values *v, const paths *p, const cli_join_sta
         argv[n++] = "--shard";
         argv[n++] = state->shards[i];
     }
-    if (v->verbose) argv[n++] = "--verbose";
     if (v->lock_memory) argv[n++] = "--lock-memory";
     argv[n] = NULL;
     ES_ASSERT(n < ARGS_MAX);
@@ -327,10 +326,6 @@ static const es_option RUN_OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(join_values, lock_memory),
      .help = "keep all weights in memory"},
-    {.name = "--verbose",
-     .kind = ES_OPTION_FLAG,
-     .at = offsetof(join_values, verbose),
-     .help = "tell on stderr who comes"},
 };
 
 static const es_option_set SETS[] = {

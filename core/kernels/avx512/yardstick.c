@@ -21,7 +21,7 @@ uint64_t KERNEL(read_bytes)(const uint8_t *bytes, size_t n)
             sum[k] = _mm512_xor_si512(sum[k], load_512(from));
         }
     for (int k = 1; k < STREAMS; k++) sum[0] = _mm512_xor_si512(sum[0], sum[k]);
-    return (uint64_t)_mm512_reduce_add_epi64(sum[0]);
+    return (uint64_t)_mm512_reduce_or_epi64(sum[0]);
 }
 
 uint64_t KERNEL(integer_ops)(size_t rounds)
