@@ -264,7 +264,7 @@ struct es_api_call {
     es_buffer out;
     size_t given;                           /* of out */
     bool streams, started, spoke, complete; /* started: the head is given; spoke: writer->start was called */
-    uint64_t begun_ns, said_ns, first_ns; /* first_ns: of tokens; 0: none came */
+    uint64_t begun_ns, said_ns, first_ns;   /* first_ns: of tokens; 0: none came */
 
     char id[API_ID_BYTES];
     time_t created;

@@ -50,9 +50,9 @@ struct es_http {
     atomic_ullong ids;              /* of requests */
     uint64_t id_base;
     _Atomic(es_membership *) members; /* NULL: none, or not yet */
-    pthread_mutex_t keys_lock;     /* around keys and waiting */
-    char waiting[ES_ERR_TEXT_MAX]; /* for which nodes; "": not */
-    es_client_keys *keys;          /* NULL: everybody may ask */
+    pthread_mutex_t keys_lock;        /* around keys and waiting */
+    char waiting[ES_ERR_TEXT_MAX];    /* for which nodes; "": not */
+    es_client_keys *keys;             /* NULL: everybody may ask */
     es_http_counts counts;
 };
 
