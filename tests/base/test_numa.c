@@ -59,7 +59,7 @@ static void a_machine_is_read_and_stayed_on(void **state)
 {
     (void)state;
     static const unsigned NUMBERS[] = {0, 2, 10, 3, 4};
-    char path[] = "/tmp/essaim-numa-XXXXXX", mine[32];
+    char path[] = "numa-XXXXXX", mine[32];
     cpu_set_t before, after;
     assert_non_null(mkdtemp(path));
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);

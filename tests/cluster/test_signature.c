@@ -131,7 +131,7 @@ static void the_checksums_of_units_are_the_documents(void **state)
 static void a_file_says_who_is_trusted(void **state)
 {
     (void)state;
-    char path[] = "/tmp/essaim-trust-XXXXXX", text[ES_SIGNER_TEXT_BYTES], lines[256];
+    char path[] = "trust-XXXXXX", text[ES_SIGNER_TEXT_BYTES], lines[256];
     es_signer signer = make_signer();
     uint8_t back[ES_SIGNER_KEY_BYTES];
     es_err err = {.text = ""};
