@@ -105,7 +105,7 @@ def main():
             if options.only and name not in options.only.split(","):
                 continue
             if callable(path):
-                make, path = path, os.path.join(folder, name.replace(" ", "."))
+                make, path = path, os.path.join(folder, name.replace(" ", ".").lower())
                 make(path)
             ours = Ours(path, questions)
             rows, same = [("essaim", Row(ours, questions))], " | "
