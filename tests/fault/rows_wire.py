@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 
 import capture
@@ -14,24 +13,6 @@ from swarm import MODEL, Process, Swarm, folder, program, wait_until
 NEEDLE, PARTS, QUESTIONS, PLAIN_HOST = 32, ["1/2", "2/2"], 2, 90
 PORTS = {5700, 5701}
 CURVE_WORDS = (b"\x05HELLO", b"\x07WELCOME", b"\x08INITIATE", b"\x05READY", b"\x07MESSAGE")
-
-
-class Capture:
-    """Runs on a host (None: here, at the bridge's side of the links) until it is left."""
-
-    def __init__(self, path, interfaces, host=None):
-        words = [sys.executable, capture.__file__, path, *interfaces]
-        self.path, self.missed = path, None
-        self.popen = subprocess.Popen(host.command(*words) if host else words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        if self.popen.stdout.readline() != "ok\n":
-            raise RuntimeError("no capture")
-        return self
-
-    def __exit__(self, *_):
-        time.sleep(0.3)  # what is on its way
-        self.missed = int(self.popen.communicate("", timeout=60)[0])
 
 
 def windows(data, step):
@@ -63,7 +44,7 @@ def plain_run(path, name):
     processes, nodes = [], []
     log = os.path.join(path, f"{name}.log")
     try:
-        with Capture(os.path.join(path, f"{name}.pcap"), ["lo"], host) as listener:
+        with capture.Capture(os.path.join(path, f"{name}.pcap"), "lo", host) as listener:
             for n, part in enumerate(PARTS):
                 at = f"127.0.0.1:{5710 + 10 * n}"
                 nodes += ["--node", at]
@@ -123,7 +104,7 @@ def plain_copy(path, shards):
     host = lan.Host(PLAIN_HOST)
     name = next(name for name in sorted(os.listdir(shards)) if name.startswith("experts"))
     try:
-        with Capture(os.path.join(path, "copy.pcap"), [host.near]) as listener:
+        with capture.Capture(os.path.join(path, "copy.pcap"), host.near) as listener:
             server = subprocess.Popen(host.command(sys.executable, "-m", "http.server", "--directory", shards, "8000"), stdout=subprocess.DEVNULL,
                                       stderr=subprocess.DEVNULL)
             try:
@@ -147,7 +128,7 @@ def fetched(url):
 
 def lan_run(path):
     """The streams of a swarm on its LAN: those to nodes, those of clients; what was answered; frames missed."""
-    with Capture(os.path.join(path, "lan.pcap"), []) as listener:
+    with capture.Capture(os.path.join(path, "lan.pcap"), lan.BRIDGE) as listener:
         swarm = Swarm(path, PARTS)
         try:
             answers = questions(swarm.host.address)
