@@ -11,6 +11,7 @@ from load import PROMPTS, ask
 from swarm import MODEL, Process, Swarm, folder, program, wait_until
 
 NEEDLE, PARTS, QUESTIONS, PLAIN_HOST = 32, ["1/2", "2/2"], 2, 90
+HEAD, GUEST, JOIN_S = 91, 92, 40
 PORTS = {5700, 5701}
 CURVE_WORDS = (b"\x05HELLO", b"\x07WELCOME", b"\x08INITIATE", b"\x05READY", b"\x07MESSAGE")
 
@@ -139,6 +140,45 @@ def lan_run(path):
     return inside, [stream for stream in streams if stream not in inside], answers, listener.missed
 
 
+def answers(address):
+    try:
+        return bool(ask(address, PROMPTS[0]))
+    except RuntimeError:
+        return False
+
+
+def join_run(path, shards):
+    """The streams of a machine that joins a coordinator by its token and fetches every expert, and the bytes of what it fetched."""
+    head, guest = lan.Host(HEAD), lan.Host(GUEST)
+    registry, keys, home = (os.path.join(path, name) for name in ("registry", "head.key", "guest"))
+    at, running = f"{head.address}:5710", []
+    subprocess.run([program("essaim"), "keygen", keys], check=True, capture_output=True)
+    with open(os.path.join(path, "join.log"), "wb") as log:
+        def start(host, *words):
+            running.append(subprocess.Popen(host.command(*words, "--threads", "1"), stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        try:
+            with capture.Capture(os.path.join(path, "join.pcap"), lan.BRIDGE) as listener:
+                start(head, program("essaim-coordinator"), "--model", shards, "--model-name", "tiny-r1", "--keys", keys, "--registry", registry,
+                      "--join-listen", at, "--listen", f"{head.address}:8080", "--allow-anonymous", "--quiet")
+                if not wait_until(lambda: os.path.isdir(registry), JOIN_S):
+                    raise RuntimeError("the coordinator makes no registry")
+                token = subprocess.run([program("essaim"), "token", "--registry", registry, "--keys", keys, "--at", at], check=True, capture_output=True,
+                                       text=True).stdout.split()[0]
+                start(guest, program("essaim"), "join", token, "--dir", home, "--name", "guest", "--listen", f"{guest.address}:5700", "--memory", "1G")
+                if not wait_until(lambda: answers(head.address), JOIN_S):
+                    raise RuntimeError("the swarm of a machine that joined does not answer")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+            head.close()
+            guest.close()
+    fetched_files = os.path.join(home, "shards")
+    held = sum(os.path.getsize(os.path.join(fetched_files, name)) for name in os.listdir(fetched_files))
+    streams = [stream for stream in capture.streams(listener.path) if 8080 not in (stream.source_port, stream.target_port)]
+    return streams, held
+
+
 def texts_in(needles, streams):
     return sum(any(needle in stream.data for stream in streams) for needle in needles)
 
@@ -165,6 +205,15 @@ class Wire:
         self.check({capture.mechanism(stream) for stream in whole} == {"CURVE"}, f"mechanisms: { {capture.mechanism(stream) for stream in whole} }")
         self.check(all(body.startswith(CURVE_WORDS) for body in bodies) and len(bodies) > 100, "frames that are not CURVE's")
 
+    def _join(self, path, shards):
+        """The streams of a machine that joins, which carry all the experts' weights."""
+        streams, held = join_run(path, shards)
+        carried = sum(len(stream.data) for stream in streams)
+        self.told["a machine that joins"] = f"{len(streams)} streams, {carried} bytes, for {held} bytes of shards"
+        self.check(carried >= 0.9 * held > 0, "the capture has not what was fetched")  # files end on whole pages
+        self.check({capture.mechanism(stream) for stream in streams} <= {"CURVE", None}, "links of a machine that joins that are not CURVE's")
+        return streams
+
     def _search(self, what, needles, plain, inside):
         """needles must be met in plain links, and not among those of the nodes."""
         there, here = search(needles, plain), search(needles, inside)
@@ -182,7 +231,7 @@ class Wire:
             self._curve(inside, missed)
             for what in ("rows", "sums"):
                 self._search(what, known[what], again, inside)
-            self._search("weights", model, plain_copy(path, shards), inside)
+            self._search("weights", model, plain_copy(path, shards), inside + self._join(path, shards))
             texts = [prompt.encode() for prompt in PROMPTS[:QUESTIONS]]
             told = [answer[at:at + 12].encode() for answer in answers for at in range(0, len(answer) - 12, 6)]
             self.told["prompts"] = f"{texts_in(texts, outside)} of {len(texts)} in clear from client to coordinator, {texts_in(texts, inside)} to nodes"
