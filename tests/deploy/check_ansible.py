@@ -31,20 +31,6 @@ def die(text):
     sys.exit(f"check_ansible: {text}")
 
 
-def later_version(package, folder):
-    """The same files under a later version."""
-    tree = os.path.join(folder, "repack")
-    subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
-    control = os.path.join(tree, "DEBIAN", "control")
-    with open(control, encoding="utf-8") as file:
-        text = file.read()
-    with open(control, "w", encoding="utf-8") as file:
-        file.write(re.sub(r"^(Version: .*)$", r"\1+again", text, flags=re.M))
-    later = os.path.join(folder, "later.deb")
-    subprocess.run(["dpkg-deb", "-b", tree, later], check=True, capture_output=True)
-    return later
-
-
 def make_certificates(folder, names):
     """An authority, and for each name a certificate that is good as server and as client."""
     def openssl(*words):
@@ -182,7 +168,7 @@ def check(lan, folder, package):
     say("site again")
     no_change(*play(folder, inventory, "site"), "site's second run")
     say("rolling upgrade of the expert nodes while a client asks")
-    later = later_version(package, folder)
+    later = machines.later_version(package, folder)
     asker = Asker(hosts["head"].address)
     asker.start()
     play(folder, inventory, "upgrade", "--limit", "essaim_nodes", "-e", f"essaim_package={later}")
