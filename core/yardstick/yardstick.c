@@ -130,8 +130,8 @@ static es_matrix zeros_of(es_format format, const uint8_t *data, size_t bytes, c
 
 static double multiply_for_a_while(multiplying *m, es_pool *pool)
 {
-    size_t rounds = 0, units = m->matrix.rows / ES_UNIT_ROWS;
-    double bytes = (double)(m->matrix.rows / ES_PANEL_ROWS) * (double)m->matrix.row_bytes;
+    size_t rounds = 0, units = m->matrix.rows / ES_UNIT_ROWS, panels = m->matrix.rows / ES_PANEL_ROWS;
+    double bytes = (double)panels * (double)m->matrix.row_bytes;
     uint64_t start_ns = es_clock_now_ns(), took_ns;
     do {
         es_pool_run(pool, units, multiply_item, m);
