@@ -180,7 +180,9 @@ static void answer(es_shard_server *server, es_message *message)
                                                     : give(server, &request, key_of(message), &reply, &err);
     if (reply.status != ES_OK) {
         reply.text = err.text;
-        es_log(ES_LOG_INFO, "shards: refused %.60s: %s", key_of(message), err.text);
+        /* Who lacks something asks everybody in turn. */
+        es_log(reply.status == ES_NOT_FOUND ? ES_LOG_DEBUG : ES_LOG_INFO, "shards: refused %.60s: %s",
+               key_of(message), err.text);
     }
     bool bytes = reply.status == ES_OK && request.ask == ES_SHARD_READ;
     size_t header = es_shard_reply_pack(&reply, server->header);
