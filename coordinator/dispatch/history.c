@@ -1,6 +1,8 @@
 /* What a node's past calls say of the next one. */
 #include "dispatch/history.h"
 
+#include "essaim/status.h"
+
 #include <math.h>
 #include <string.h>
 
