@@ -13,6 +13,7 @@
 typedef struct es_doctor_speeds {
     double read_bytes_per_s, read_spread; /* spread: of the runs, (best - worst) / median */
     double int_ops_per_s, float_ops_per_s;
+    double attend_ops_per_s;                     /* attention over a cache */
     double encrypt_bytes_per_s;                  /* one core, as links do it */
     double product_bytes_per_s[ES_FORMAT_COUNT]; /* of weights, one row; 0: not measured */
     es_held_speed held; /* of the weights that are here; nothing when there are none */

@@ -117,7 +117,13 @@ double es_cost_attend_s(const es_cost_model *model, double streams, double rows_
     const es_shape *s = model->shape;
     double read = streams * context * model->kv_bytes_per_token / (machine->read_bytes_per_s * share);
     double operations = 2 * streams * rows_each * context * (double)(s->heads * (2 * s->kv_lora + s->rope));
-    return both(read, operations / (machine->float_ops_per_s * ES_COST_RATES.attend * share));
+    double attended = known(machine->attend_share, ES_COST_RATES.attend);
+    return both(read, operations / (machine->float_ops_per_s * attended * share));
+}
+
+double es_cost_encrypt_s(const es_machine *machine)
+{
+    return 1 / known(machine->encrypt_bytes_per_s, ES_COST_RATES.encrypt_bytes_per_s);
 }
 
 double es_cost_row_bytes(const es_shape *shape)
