@@ -83,8 +83,11 @@ void es_doctor_learn_shares(es_doctor_speeds *s, es_machine *machine)
 {
     const es_held_speed *held = &s->held;
     es_format format = held->format;
+    /* Who disturbs a measurement makes it slower: of two medians the faster is nearer to the machine. */
+    s->read_bytes_per_s = fmax(s->read_bytes_per_s, held->read_bytes_per_s);
     if (held->bytes_per_s > 0)
         s->product_bytes_per_s[format] = held->bytes_per_s / held->read_bytes_per_s * s->read_bytes_per_s;
+    machine->read_bytes_per_s = s->read_bytes_per_s;
     for (int f = 0; f < ES_FORMAT_COUNT; f++)
         machine->read_share[f] = s->product_bytes_per_s[f] / s->read_bytes_per_s;
     machine->attend_share = s->attend_ops_per_s / s->float_ops_per_s;
