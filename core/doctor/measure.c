@@ -93,10 +93,11 @@ void es_doctor_learn_shares(es_doctor_speeds *s, es_machine *machine)
     machine->attend_share = s->attend_ops_per_s / s->float_ops_per_s;
     machine->encrypt_bytes_per_s = s->encrypt_bytes_per_s;
     if (held->ops_per_s <= 0) return;
-    /* Seconds an operation of many rows, and what of it reading takes: the planner's two limits. */
-    double all = 1 / held->ops_per_s, read = held->bytes_per_weight / (2 * ES_HELD_ROWS) / held->bytes_per_s;
+    /* Seconds a weight: of one row, of many rows; between them stands what multiplying takes. */
+    double one = held->bytes_per_weight / held->bytes_per_s, many = 2.0 * ES_HELD_ROWS / held->ops_per_s;
+    double multiply = sqrt((many * many - one * one) / (ES_HELD_ROWS * ES_HELD_ROWS - 1.0));
     double peak = es_format_is_quant(format) ? s->int_ops_per_s : s->float_ops_per_s;
-    if (all > read) machine->multiply_share[format] = 1 / (cbrt(pow(all, 3) - pow(read, 3)) * peak);
+    if (many > one) machine->multiply_share[format] = 2 / (multiply * peak);
 }
 
 static void tell_products(const es_doctor_speeds *s, es_findings *findings)
