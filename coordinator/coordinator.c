@@ -338,6 +338,8 @@ static es_status start_join(es_coordinator *c, es_err *err)
                                      .fingerprint = c->model->fingerprint,
                                      .model = o->model_dir,
                                      .coordinators = o->join_allow,
+                                     .etcd = o->registry.etcd,
+                                     .etcd_prefix = o->registry.prefix,
                                      .bytes_per_s = (uint64_t)o->give_rate * 1000000};
     return o->join_listen == NULL ? ES_OK : es_join_start(&options, &c->join, err);
 }
@@ -459,6 +461,11 @@ es_status es_coordinator_wait(es_coordinator *c, es_coordinator_waits_fn *waits,
         poll(NULL, 0, LOOK_MS);
     }
     return ES_OK;
+}
+
+es_join *es_coordinator_join(const es_coordinator *coordinator)
+{
+    return coordinator->join;
 }
 
 es_membership *es_coordinator_members(const es_coordinator *coordinator)
