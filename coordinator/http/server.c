@@ -81,7 +81,7 @@ static socklen_t socket_address(const es_endpoint *endpoint, struct sockaddr_sto
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t bytes = sizeof address;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
@@ -286,9 +286,10 @@ void es_http_waiting(es_http *http, const char *what)
     pthread_mutex_unlock(&http->keys_lock);
 }
 
-void es_http_members(es_http *http, es_membership *members)
+void es_http_members(es_http *http, es_membership *members, es_join *join)
 {
     atomic_store(&http->members, members);
+    atomic_store(&http->join, join);
 }
 
 void es_http_serve(es_http *http, const es_http_service *service)

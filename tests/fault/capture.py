@@ -1,65 +1,56 @@
-#!/usr/bin/env python3
-"""What travels over interfaces (none named: all), as a pcap file: capture.py FILE INTERFACE…; says "ok" when it listens, ends with stdin
-and then says how many frames it missed. As a module: reads such a file, puts TCP streams together, and cuts them into ZMTP's frames."""
+"""What travels over an interface, as tshark captures and reads it: its TCP streams put together, and cut into ZMTP's frames."""
 import collections
-import selectors
-import socket
+import re
+import shutil
+import signal
 import struct
-import sys
+import subprocess
 import time
 
-FRAME_MAX = 262144
-SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING = 33, 263, 6, 4
-GREETING = 64
+GREETING, BUFFER_MIB, SECONDS_MAX = 64, 256, 120
+FIELDS = ("ip.src", "tcp.srcport", "ip.dst", "tcp.dstport", "tcp.flags.syn", "tcp.seq_raw", "tcp.payload")
 
 Stream = collections.namedtuple("Stream", "source source_port target target_port data whole")
 
 
-def capture(path, interfaces):
-    sockets = selectors.DefaultSelector()
-    for name in interfaces or [None]:
-        link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 256 << 20)
-        if name:
-            link.bind((name, 3))
-        sockets.register(link, selectors.EVENT_READ)
-    sockets.register(sys.stdin, selectors.EVENT_READ)
-    missed, more = 0, True
-    with open(path, "wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, FRAME_MAX, 1))
-        print("ok", flush=True)
-        while more:
-            for key, _ in sockets.select():
-                if key.fileobj is sys.stdin:
-                    more = False
-                    continue
-                frame, address = key.fileobj.recvfrom(FRAME_MAX)
-                if address[0] == "lo" and address[2] == PACKET_OUTGOING:
-                    continue  # loopback shows each frame twice
-                now = time.time_ns()
-                file.write(struct.pack("<IIII", now // 10**9, now % 10**9 // 1000, len(frame), len(frame)) + frame)
-        for key in list(sockets.get_map().values()):
-            if key.fileobj is not sys.stdin:
-                missed += struct.unpack("II", key.fileobj.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
-    print(missed, flush=True)
+def missing():
+    """Why nothing can be captured here, or None."""
+    return None if shutil.which("tshark") else "the command tshark is missing"
+
+
+class Capture:
+    """Of an interface, on a host (None: here), into a pcap file, from the moment it is entered until it is left; missed: frames dropped."""
+
+    def __init__(self, path, interface, host=None):
+        self.path, self.missed = path, None
+        words = ["tshark", "-n", "-q", "-i", interface, "-B", str(BUFFER_MIB), "-F", "pcap", "-w", path, "-a", f"duration:{SECONDS_MAX}"]
+        self.popen = subprocess.Popen(host.command(*words) if host else words, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        said = []
+        for line in self.popen.stderr:
+            if "Capture started" in line:
+                return self
+            said.append(line)
+        raise RuntimeError("tshark does not capture: " + "".join(said))
+
+    def __exit__(self, *_):
+        time.sleep(0.3)  # what is on its way
+        self.popen.send_signal(signal.SIGINT)
+        said = self.popen.communicate(timeout=60)[1]
+        dropped = re.search(r"(\d+) packets? dropped", said)
+        self.missed = int(dropped.group(1)) if dropped else 0
 
 
 def segments(path):
     """(addresses and ports, SYN?, sequence number, payload) of every TCP segment over IPv4 in a pcap file."""
-    with open(path, "rb") as file:
-        data = file.read()
-    at = 24
-    while at + 16 <= len(data):
-        length = struct.unpack_from("<I", data, at + 8)[0]
-        frame, at = data[at + 16:at + 16 + length], at + 16 + length
-        if len(frame) < 54 or frame[12:14] != b"\x08\0" or frame[23] != 6:
-            continue
-        head = 14 + (frame[14] & 15) * 4
-        total = 14 + struct.unpack_from(">H", frame, 16)[0]
-        ports = struct.unpack_from(">HH", frame, head)
-        start = head + (frame[head + 12] >> 4) * 4
-        yield (socket.inet_ntoa(frame[26:30]), ports[0], socket.inet_ntoa(frame[30:34]), ports[1]), bool(frame[head + 13] & 2), \
-            struct.unpack_from(">I", frame, head + 4)[0], frame[start:max(total, start)]
+    words = ["tshark", "-n", "-r", path, "-Y", "ip and tcp", "-T", "fields"]
+    for field in FIELDS:
+        words += ["-e", field]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_MAX, check=True)
+    for line in done.stdout.splitlines():
+        source, source_port, target, target_port, syn, number, payload = line.split("\t")
+        yield (source, int(source_port), target, int(target_port)), syn in ("1", "True"), int(number), bytes.fromhex(payload)
 
 
 def streams(path):
@@ -100,7 +91,3 @@ def frames(stream):
             return
         yield bool(flags & 1), bool(flags & 4), data[start:start + size]
         at = start + size
-
-
-if __name__ == "__main__":
-    capture(sys.argv[1], sys.argv[2:])

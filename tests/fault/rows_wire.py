@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 
 import capture
@@ -12,26 +11,9 @@ from load import PROMPTS, ask
 from swarm import MODEL, Process, Swarm, folder, program, wait_until
 
 NEEDLE, PARTS, QUESTIONS, PLAIN_HOST = 32, ["1/2", "2/2"], 2, 90
+HEAD, GUEST, JOIN_S = 91, 92, 40
 PORTS = {5700, 5701}
 CURVE_WORDS = (b"\x05HELLO", b"\x07WELCOME", b"\x08INITIATE", b"\x05READY", b"\x07MESSAGE")
-
-
-class Capture:
-    """Runs on a host (None: here, at the bridge's side of the links) until it is left."""
-
-    def __init__(self, path, interfaces, host=None):
-        words = [sys.executable, capture.__file__, path, *interfaces]
-        self.path, self.missed = path, None
-        self.popen = subprocess.Popen(host.command(*words) if host else words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        if self.popen.stdout.readline() != "ok\n":
-            raise RuntimeError("no capture")
-        return self
-
-    def __exit__(self, *_):
-        time.sleep(0.3)  # what is on its way
-        self.missed = int(self.popen.communicate("", timeout=60)[0])
 
 
 def windows(data, step):
@@ -63,7 +45,7 @@ def plain_run(path, name):
     processes, nodes = [], []
     log = os.path.join(path, f"{name}.log")
     try:
-        with Capture(os.path.join(path, f"{name}.pcap"), ["lo"], host) as listener:
+        with capture.Capture(os.path.join(path, f"{name}.pcap"), "lo", host) as listener:
             for n, part in enumerate(PARTS):
                 at = f"127.0.0.1:{5710 + 10 * n}"
                 nodes += ["--node", at]
@@ -123,7 +105,7 @@ def plain_copy(path, shards):
     host = lan.Host(PLAIN_HOST)
     name = next(name for name in sorted(os.listdir(shards)) if name.startswith("experts"))
     try:
-        with Capture(os.path.join(path, "copy.pcap"), [host.near]) as listener:
+        with capture.Capture(os.path.join(path, "copy.pcap"), host.near) as listener:
             server = subprocess.Popen(host.command(sys.executable, "-m", "http.server", "--directory", shards, "8000"), stdout=subprocess.DEVNULL,
                                       stderr=subprocess.DEVNULL)
             try:
@@ -147,7 +129,7 @@ def fetched(url):
 
 def lan_run(path):
     """The streams of a swarm on its LAN: those to nodes, those of clients; what was answered; frames missed."""
-    with Capture(os.path.join(path, "lan.pcap"), []) as listener:
+    with capture.Capture(os.path.join(path, "lan.pcap"), lan.BRIDGE) as listener:
         swarm = Swarm(path, PARTS)
         try:
             answers = questions(swarm.host.address)
@@ -156,6 +138,45 @@ def lan_run(path):
     streams = list(capture.streams(listener.path))
     inside = [stream for stream in streams if PORTS & {stream.source_port, stream.target_port}]
     return inside, [stream for stream in streams if stream not in inside], answers, listener.missed
+
+
+def answers(address):
+    try:
+        return bool(ask(address, PROMPTS[0]))
+    except RuntimeError:
+        return False
+
+
+def join_run(path, shards):
+    """The streams of a machine that joins a coordinator by its token and fetches every expert, and the bytes of what it fetched."""
+    head, guest = lan.Host(HEAD), lan.Host(GUEST)
+    registry, keys, home = (os.path.join(path, name) for name in ("registry", "head.key", "guest"))
+    at, running = f"{head.address}:5710", []
+    subprocess.run([program("essaim"), "keygen", keys], check=True, capture_output=True)
+    with open(os.path.join(path, "join.log"), "wb") as log:
+        def start(host, *words):
+            running.append(subprocess.Popen(host.command(*words, "--threads", "1"), stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        try:
+            with capture.Capture(os.path.join(path, "join.pcap"), lan.BRIDGE) as listener:
+                start(head, program("essaim-coordinator"), "--model", shards, "--model-name", "tiny-r1", "--keys", keys, "--registry", registry,
+                      "--join-listen", at, "--listen", f"{head.address}:8080", "--allow-anonymous", "--quiet")
+                if not wait_until(lambda: os.path.isdir(registry), JOIN_S):
+                    raise RuntimeError("the coordinator makes no registry")
+                token = subprocess.run([program("essaim"), "token", "--registry", registry, "--keys", keys, "--at", at], check=True, capture_output=True,
+                                       text=True).stdout.split()[0]
+                start(guest, program("essaim"), "join", token, "--dir", home, "--name", "guest", "--listen", f"{guest.address}:5700", "--memory", "1G")
+                if not wait_until(lambda: answers(head.address), JOIN_S):
+                    raise RuntimeError("the swarm of a machine that joined does not answer")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+            head.close()
+            guest.close()
+    fetched_files = os.path.join(home, "shards")
+    held = sum(os.path.getsize(os.path.join(fetched_files, name)) for name in os.listdir(fetched_files))
+    streams = [stream for stream in capture.streams(listener.path) if 8080 not in (stream.source_port, stream.target_port)]
+    return streams, held
 
 
 def texts_in(needles, streams):
@@ -184,6 +205,15 @@ class Wire:
         self.check({capture.mechanism(stream) for stream in whole} == {"CURVE"}, f"mechanisms: { {capture.mechanism(stream) for stream in whole} }")
         self.check(all(body.startswith(CURVE_WORDS) for body in bodies) and len(bodies) > 100, "frames that are not CURVE's")
 
+    def _join(self, path, shards):
+        """The streams of a machine that joins, which carry all the experts' weights."""
+        streams, held = join_run(path, shards)
+        carried = sum(len(stream.data) for stream in streams)
+        self.told["a machine that joins"] = f"{len(streams)} streams, {carried} bytes, for {held} bytes of shards"
+        self.check(carried >= 0.9 * held > 0, "the capture has not what was fetched")  # files end on whole pages
+        self.check({capture.mechanism(stream) for stream in streams} <= {"CURVE", None}, "links of a machine that joins that are not CURVE's")
+        return streams
+
     def _search(self, what, needles, plain, inside):
         """needles must be met in plain links, and not among those of the nodes."""
         there, here = search(needles, plain), search(needles, inside)
@@ -201,7 +231,7 @@ class Wire:
             self._curve(inside, missed)
             for what in ("rows", "sums"):
                 self._search(what, known[what], again, inside)
-            self._search("weights", model, plain_copy(path, shards), inside)
+            self._search("weights", model, plain_copy(path, shards), inside + self._join(path, shards))
             texts = [prompt.encode() for prompt in PROMPTS[:QUESTIONS]]
             told = [answer[at:at + 12].encode() for answer in answers for at in range(0, len(answer) - 12, 6)]
             self.told["prompts"] = f"{texts_in(texts, outside)} of {len(texts)} in clear from client to coordinator, {texts_in(texts, inside)} to nodes"

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 
+import capture
 import lan
 
 
@@ -48,7 +49,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=1, help="each this often")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
-    problem = lan.missing_rights()
+    problem = lan.missing_rights() or capture.missing()
     if problem:
         print(f"fault tests are skipped: {problem}")
         return 77
