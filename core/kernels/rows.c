@@ -52,8 +52,8 @@ void es_q8_block_sum(es_q8_block *block)
 {
     int32_t first = sum_16(block->q), second = sum_16(block->q + ES_ROW_BLOCK / 2);
     block->s = block->d * (float)(first + second);
-    block->n32 = -(first + second);
-    block->n16 = -first;
+    block->bias32 = -128 * (first + second);
+    block->bias16 = -128 * first;
 }
 
 const int8_t *es_rows_q(const es_rows *rows, size_t row)

@@ -27,9 +27,9 @@ typedef enum es_row_format { ES_ROWS_Q8, ES_ROWS_F32, ES_ROWS_COUNT } es_row_for
 typedef struct es_q8_block {
     int8_t q[ES_ROW_BLOCK];
     float d;
-    float s;     /* d * (float)(the sum of q) */
-    int32_t n32; /* minus the sum of q */
-    int32_t n16; /* minus the sum of the first 16 of q */
+    float s;        /* d * (float)(the sum of q) */
+    int32_t bias32; /* minus 128 times the sum of q */
+    int32_t bias16; /* the same of the first 16 of q */
 } es_q8_block;
 
 /* count rows of cols activations, row r at data + r * row_bytes, 4-byte aligned, in the very bytes that
@@ -55,7 +55,7 @@ const float *es_rows_x(const es_rows *rows, size_t row);
 /* Blocks of 32 inputs in a row. */
 size_t es_rows_blocks(size_t cols);
 
-/* Fills s, n32 and n16 from q and d. */
+/* Fills s, bias32 and bias16 from q and d. */
 void es_q8_block_sum(es_q8_block *block);
 
 /* Fills row's blocks from its q and d (q8; rows->blocks is not NULL). */

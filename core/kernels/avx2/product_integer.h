@@ -71,10 +71,11 @@ static inline VECTOR_INLINE void load_block(es_format format, const uint8_t *sup
     }
 }
 
-/* Minus bias times the sum of q: what the unsigned codes add too much; n is that sum's negative. */
+/* Minus bias times the sum of q: what the unsigned codes add too much; n is that for a bias of 128. */
 static inline VECTOR_INLINE __m256i bias_of(es_format format, int32_t n)
 {
-    return is_signed_format(format) ? _mm256_setzero_si256() : _mm256_set1_epi32(n * panel_bias(format));
+    return is_signed_format(format) ? _mm256_setzero_si256()
+                                    : _mm256_set1_epi32(n * panel_bias(format) / 128);
 }
 
 /* How many groups' pair sums fit in 16 bits: 2 * 127 * the largest code times this is below 32768. */
@@ -110,12 +111,13 @@ static inline VECTOR_INLINE __m256 dot_block(es_format format, const block_weigh
                                              const es_q8_block *x)
 {
     if (format == ES_FORMAT_Q6_K) {
-        __m256i first = add_groups(format, block->w, x->q, 0, 4, bias_of(format, x->n16));
-        __m256i second = add_groups(format, block->w, x->q, 4, 4, bias_of(format, x->n32 - x->n16));
+        __m256i first = add_groups(format, block->w, x->q, 0, 4, bias_of(format, x->bias16));
+        __m256i second = add_groups(format, block->w, x->q, 4, 4, bias_of(format, x->bias32 - x->bias16));
         __m256 sum = _mm256_mul_ps(_mm256_cvtepi32_ps(first), block->a[0]);
         return _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), block->a[1], sum);
     }
-    __m256 sum = _mm256_cvtepi32_ps(add_groups(format, block->w, x->q, 0, GROUPS, bias_of(format, x->n32)));
+    __m256 sum =
+        _mm256_cvtepi32_ps(add_groups(format, block->w, x->q, 0, GROUPS, bias_of(format, x->bias32)));
     return panel_is_k(format) ? _mm256_mul_ps(sum, block->a[0]) : sum;
 }
 

@@ -30,13 +30,18 @@ typedef struct lookahead {
     size_t due;          /* of steps */
 } lookahead;
 
-/* A super-block's weights of two panels: codes of a group a register, still with their bias. */
+/* A super-block of two panels as many rows share it: codes of a group a register, still with their bias;
+ * where formats have mins, scales and mins as floats too. */
 typedef struct super_codes {
     __m512i w[PANEL_BLOCKS][GROUPS][2];
+    __m512 a[PANEL_BLOCKS][2], magic[PANEL_BLOCKS][2], min[PANEL_BLOCKS][2]; /* magic: MAGIC * a */
 } super_codes;
 
 /* Running values of a row for up to two panels. */
 typedef __m512 row_values[2];
+
+/* What becomes of a super-block's values of count rows from first on, when they are not added up. */
+typedef void values_fn(void *of, size_t first, size_t count, const row_values *values);
 
 static inline VECTOR_INLINE __m512 bytes_to_floats(const uint8_t *bytes, bool is_signed)
 {
@@ -65,12 +70,12 @@ static inline VECTOR_INLINE __m512i unpack_group(es_format format, const uint8_t
     return code;
 }
 
-/* Minus bias times the sum of q: what the unsigned codes add too much; n is that sum's negative. */
+/* Minus bias times the sum of q: what the unsigned codes add too much; n is that for a bias of 128. */
 static inline VECTOR_INLINE __m512i bias_of(es_format format, int32_t n)
 {
     int bias = panel_bias(format);
     if (bias == 0) return _mm512_setzero_si512();
-    return _mm512_slli_epi32(_mm512_set1_epi32(n), bias == 128 ? 7 : bias == 32 ? 5 : bias == 16 ? 4 : 3);
+    return _mm512_srai_epi32(_mm512_set1_epi32(n), bias == 128 ? 0 : bias == 32 ? 2 : bias == 16 ? 3 : 4);
 }
 
 /* Asks for what the next super-blocks hold where this one has 32-block b; beyond the first panel follow those
@@ -142,7 +147,7 @@ static inline VECTOR_INLINE void add_block(es_format format, int panels, int row
     __m512i sum[ROWS_AT_ONCE][2];
     __m512 zero = _mm512_setzero_ps(), d[2], m[2];
     for (int r = 0; r < rows; r++)
-        for (int k = 0; k < panels; k++) sum[r][k] = bias_of(format, x[r][index].n32);
+        for (int k = 0; k < panels; k++) sum[r][k] = bias_of(format, x[r][index].bias32);
     dot_groups(format, panels, rows, s, codes, b, 0, GROUPS, x, index, sum);
     for (int k = 0; k < panels; k++) {
         d[k] = load_f16(s->data[k] + s->at.d + b * 32);
@@ -159,13 +164,25 @@ static inline VECTOR_INLINE void add_block(es_format format, int panels, int row
     }
 }
 
-/* (float)A of a 32-block whose integer sums come with MAGIC_BITS; every step is exact. q6_k's halves come one
- * after the other, the second finds the first's in so_far. */
-static inline VECTOR_INLINE __m512 scale_sum(__m512i sum, __m512 a, const __m512 *so_far)
+/* (float)A of a 32-block whose integer sums come with MAGIC_BITS; every step is exact, magic is MAGIC * a.
+ * q6_k's halves come one after the other, the second finds the first's in so_far. */
+static inline VECTOR_INLINE __m512 scale_sum(__m512i sum, __m512 a, __m512 magic, const __m512 *so_far)
 {
-    __m512 value = _mm512_castsi512_ps(sum), magic = _mm512_set1_ps(MAGIC);
-    if (so_far != NULL) return _mm512_fmadd_ps(_mm512_sub_ps(value, magic), a, *so_far);
-    return _mm512_fmsub_ps(value, a, _mm512_mul_ps(a, magic));
+    __m512 value = _mm512_castsi512_ps(sum);
+    if (so_far != NULL) return _mm512_fmadd_ps(_mm512_sub_ps(value, _mm512_set1_ps(MAGIC)), a, *so_far);
+    return _mm512_fmsub_ps(value, a, magic);
+}
+
+/* The scales of half h of 32-block b, and the mins of 32-block b. */
+static inline VECTOR_INLINE __m512 scales_of(es_format format, const super_view *s, int k, size_t b, size_t h)
+{
+    size_t halves = format == ES_FORMAT_Q6_K ? 2 : 1;
+    return bytes_to_floats(s->data[k] + s->at.a + (b * halves + h) * ES_PANEL_ROWS, halves == 2);
+}
+
+static inline VECTOR_INLINE __m512 mins_of(const super_view *s, int k, size_t b)
+{
+    return bytes_to_floats(s->data[k] + s->at.mins + b * ES_PANEL_ROWS, false);
 }
 
 /* One 32-block of a format of 256 columns, into part. */
@@ -175,22 +192,24 @@ static inline VECTOR_INLINE void add_k_block(es_format format, int panels, int r
 {
     const __m512i magic = _mm512_set1_epi32(MAGIC_BITS);
     int halves = format == ES_FORMAT_Q6_K ? 2 : 1;
+    bool shared = codes != NULL && panel_has_mins(format);
     __m512i sum[ROWS_AT_ONCE][2];
     __m512 value[ROWS_AT_ONCE][2];
     for (int h = 0; h < halves; h++) {
-        __m512 a[2];
-        for (int k = 0; k < panels; k++)
-            a[k] = bytes_to_floats(s->data[k] + s->at.a + (b * (size_t)halves + (size_t)h) * ES_PANEL_ROWS,
-                                   halves == 2);
+        __m512 a[2], times_magic[2];
+        for (int k = 0; k < panels; k++) {
+            a[k] = shared ? codes->a[b][k] : scales_of(format, s, k, b, (size_t)h);
+            times_magic[k] = shared ? codes->magic[b][k] : _mm512_mul_ps(a[k], _mm512_set1_ps(MAGIC));
+        }
         for (int r = 0; r < rows; r++) {
-            int32_t n = h == 0 ? x[r][index].n16 : x[r][index].n32 - x[r][index].n16;
+            int32_t n = h == 0 ? x[r][index].bias16 : x[r][index].bias32 - x[r][index].bias16;
             for (int k = 0; k < panels; k++)
                 sum[r][k] = halves == 2 ? _mm512_add_epi32(bias_of(format, n), magic) : magic;
         }
         dot_groups(format, panels, rows, s, codes, b, h * GROUPS / halves, GROUPS / halves, x, index, sum);
         for (int r = 0; r < rows; r++)
             for (int k = 0; k < panels; k++)
-                value[r][k] = scale_sum(sum[r][k], a[k], h == 0 ? NULL : &value[r][k]);
+                value[r][k] = scale_sum(sum[r][k], a[k], times_magic[k], h == 0 ? NULL : &value[r][k]);
     }
     for (int r = 0; r < rows; r++) {
         __m512 d = _mm512_set1_ps(x[r][index].d);
@@ -200,8 +219,8 @@ static inline VECTOR_INLINE void add_k_block(es_format format, int panels, int r
 
 /* The end of a super-block of 256 columns: D, M and the mins. */
 static inline VECTOR_INLINE void close_super(es_format format, int panels, int rows, const super_view *s,
-                                             const es_q8_block *const *x, size_t index, row_values *part,
-                                             row_values *acc)
+                                             const super_codes *codes, const es_q8_block *const *x,
+                                             size_t index, row_values *part, row_values *acc)
 {
     __m512 sum[ROWS_AT_ONCE][2];
     for (int k = 0; k < panels; k++) {
@@ -212,10 +231,10 @@ static inline VECTOR_INLINE void close_super(es_format format, int panels, int r
         }
     }
     if (!panel_has_mins(format)) return;
+#pragma GCC unroll 1
     for (size_t j = 0; j < PANEL_BLOCKS; j++) {
         __m512 min[2];
-        for (int k = 0; k < panels; k++)
-            min[k] = bytes_to_floats(s->data[k] + s->at.mins + j * ES_PANEL_ROWS, false);
+        for (int k = 0; k < panels; k++) min[k] = codes != NULL ? codes->min[j][k] : mins_of(s, k, j);
         for (int r = 0; r < rows; r++) {
             __m512 of_row = _mm512_set1_ps(x[r][index + j].s);
             for (int k = 0; k < panels; k++) sum[r][k] = _mm512_fmadd_ps(min[k], of_row, sum[r][k]);
@@ -236,6 +255,8 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
                                            row_values *acc)
 {
     row_values part[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
+    /* Who knew that all rows share these would load them once, and spill registers for it. */
+    if (codes != NULL) __asm__("" : "+r"(codes));
     for (int r = 0; r < rows; r++)
         for (int k = 0; k < panels; k++) {
             sum[r][k] = acc[r][k];
@@ -252,7 +273,7 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
         else
             add_k_block(format, panels, rows, s, codes, b, x, index + b, part);
     }
-    if (panel_is_k(format)) close_super(format, panels, rows, s, x, index, part, sum);
+    if (panel_is_k(format)) close_super(format, panels, rows, s, codes, x, index, part, sum);
     for (int r = 0; r < rows; r++)
         for (int k = 0; k < panels; k++) acc[r][k] = sum[r][k];
 }
@@ -263,39 +284,59 @@ static inline VECTOR_INLINE void unpack_super(es_format format, const super_view
     for (size_t b = 0; b < n; b++) {
         for (int g = 0; g < GROUPS; g++)
             for (int k = 0; k < 2; k++) codes->w[b][g][k] = unpack_group(format, s->data[k], &s->at, b, g);
+        for (int k = 0; k < 2 && panel_is_k(format) && panel_has_mins(format); k++) {
+            codes->a[b][k] = scales_of(format, s, k, b, 0);
+            codes->magic[b][k] = _mm512_mul_ps(codes->a[b][k], _mm512_set1_ps(MAGIC));
+            codes->min[b][k] = mins_of(s, k, b);
+        }
     }
 }
 
-/* acc += a super-block for count rows, as many at once as registers hold. */
+/* A super-block for rows [t, t + rows): acc[t] += it; or with use, its values alone go there. */
+static inline VECTOR_INLINE void add_group(es_format format, int panels, int rows, const super_view *s,
+                                           const super_codes *codes, bool weights_ahead, lookahead *spread,
+                                           size_t n, const es_q8_block *const *x, size_t index, size_t t,
+                                           row_values *acc, values_fn *use, void *of)
+{
+    row_values alone[ROWS_AT_ONCE];
+    row_values *to = use != NULL ? alone : acc + t;
+    for (int r = 0; r < rows && use != NULL; r++) alone[r][0] = alone[r][1] = _mm512_setzero_ps();
+    add_super(format, panels, rows, s, codes, weights_ahead, spread, n, x + t, index, to);
+    if (use != NULL) use(of, t, (size_t)rows, (const row_values *)alone);
+}
+
+/* A super-block for count rows, as many at once as registers hold: acc += it, or with use each row's values
+ * alone. */
 static inline VECTOR_INLINE void add_rows(es_format format, int panels, const super_view *s,
                                           super_codes *codes, size_t n, const es_q8_block *const *x,
-                                          size_t index, size_t count, row_values *acc)
+                                          size_t index, size_t count, row_values *acc, values_fn *use,
+                                          void *of)
 {
     size_t t = 0;
     if (panels == 1) {
-        for (; t < count; t++) add_super(format, 1, 1, s, NULL, true, NULL, n, x + t, index, acc + t);
+        for (; t < count; t++) add_group(format, 1, 1, s, NULL, true, NULL, n, x, index, t, acc, use, of);
         return;
     }
     bool plain = format == ES_FORMAT_Q8_0, six = format == ES_FORMAT_Q6_K;
     if (count >= ROWS_AT_ONCE && !plain) unpack_super(format, s, n, codes);
     lookahead spread = lookahead_of(format, 2, s, six ? count / 4 * n : count / 8 * n);
     for (; t + 8 <= count && plain; t += 8)
-        add_super(format, 2, 8, s, NULL, false, &spread, n, x + t, index, acc + t);
+        add_group(format, 2, 8, s, NULL, false, &spread, n, x, index, t, acc, use, of);
     for (; t + 8 <= count && !plain && !six; t += 8)
-        add_super(format, 2, 8, s, codes, false, &spread, n, x + t, index, acc + t);
+        add_group(format, 2, 8, s, codes, false, &spread, n, x, index, t, acc, use, of);
     /* Two sums for each panel and row. */
     for (; t + 4 <= count && six && count >= ROWS_AT_ONCE; t += 4)
-        add_super(format, 2, 4, s, codes, false, &spread, n, x + t, index, acc + t);
+        add_group(format, 2, 4, s, codes, false, &spread, n, x, index, t, acc, use, of);
     bool first = t == 0;
     if (t + 4 <= count) {
-        add_super(format, 2, 4, s, NULL, first, NULL, n, x + t, index, acc + t);
+        add_group(format, 2, 4, s, NULL, first, NULL, n, x, index, t, acc, use, of);
         t += 4;
     }
     if (t + 2 <= count) {
-        add_super(format, 2, 2, s, NULL, first, NULL, n, x + t, index, acc + t);
+        add_group(format, 2, 2, s, NULL, first, NULL, n, x, index, t, acc, use, of);
         t += 2;
     }
-    if (t < count) add_super(format, 2, 1, s, NULL, first, NULL, n, x + t, index, acc + t);
+    if (t < count) add_group(format, 2, 1, s, NULL, first, NULL, n, x, index, t, acc, use, of);
 }
 
 /* The super-block of columns [c, c + 256) of the panels at panel. */
@@ -331,9 +372,9 @@ static inline VECTOR_INLINE void integer_walk(es_format format, const es_matrix 
             for (size_t c = col_first; c < col_first + col_count; c += ES_PANEL_COLS) {
                 super_view s = view_of(format, w, panel, c, &n);
                 if (rest <= ES_PANEL_ROWS)
-                    add_rows(format, 1, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc);
+                    add_rows(format, 1, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc, NULL, NULL);
                 else
-                    add_rows(format, 2, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc);
+                    add_rows(format, 2, &s, &codes, n, x + t, c / PANEL_BLOCK, some, acc, NULL, NULL);
             }
             for (size_t r = 0; r < some; r++)
                 for (int k = 0; k < (rest <= ES_PANEL_ROWS ? 1 : 2); k++)

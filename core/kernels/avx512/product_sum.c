@@ -13,7 +13,6 @@ static const uint64_t WHOLE_BITS = 0x4338000000000000u;
 
 /* Up to TILE_ROWS rows that are being added up. */
 typedef struct tile {
-    row_values y[TILE_ROWS]; /* of one chunk */
     _Alignas(64) uint64_t sum[TILE_ROWS][ES_UNIT_ROWS];
     __m512i largest[TILE_ROWS]; /* |y| so far, as bits, whose order is that of the values, NaN last */
     const es_q8_block *x[TILE_ROWS];
@@ -32,20 +31,24 @@ static int32_t limit_bits(double factor)
     return (int32_t)es_float_to_bits(limit);
 }
 
-/* Adds a chunk's outputs to row r's sums. The product with factor is exact: there is one rounding. */
-static inline VECTOR_INLINE void add_chunk(tile *t, size_t r)
+/* Adds a chunk's outputs of count rows to their sums. The product with factor is exact: there is one
+ * rounding. */
+static inline VECTOR_INLINE void add_chunk(void *of, size_t first, size_t count, const row_values *values)
 {
-    const __m512d factor = _mm512_set1_pd(t->factor[r]), whole = _mm512_set1_pd(WHOLE);
+    tile *t = of;
+    const __m512d whole = _mm512_set1_pd(WHOLE);
     const __m512i size = _mm512_set1_epi32(INT32_MAX);
-    const float *y = (const float *)t->y[r];
-    for (size_t i = 0; i < ES_UNIT_ROWS; i += 8) {
-        __m512d v = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_load_ps(y + i)), factor, whole);
-        __m512i *sum = (__m512i *)(void *)&t->sum[r][i];
-        *sum = _mm512_add_epi64(*sum, _mm512_castpd_si512(v));
-    }
-    for (int k = 0; k < 2; k++) {
-        __m512i bits = _mm512_and_si512(_mm512_castps_si512(t->y[r][k]), size);
-        t->largest[r] = _mm512_max_epi32(t->largest[r], bits);
+    for (size_t r = 0; r < count; r++) {
+        const __m512d factor = _mm512_set1_pd(t->factor[first + r]);
+        const float *y = (const float *)values[r];
+        __m512i *sum = (__m512i *)(void *)t->sum[first + r], *largest = &t->largest[first + r];
+        for (size_t i = 0; i < ES_UNIT_ROWS / 8; i++) {
+            __m512d v = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_load_ps(y + 8 * i)), factor, whole);
+            sum[i] = _mm512_add_epi64(sum[i], _mm512_castpd_si512(v));
+        }
+        __m512i bits[2];
+        for (int k = 0; k < 2; k++) bits[k] = _mm512_and_si512(_mm512_castps_si512(values[r][k]), size);
+        *largest = _mm512_max_epi32(*largest, _mm512_max_epi32(bits[0], bits[1]));
     }
 }
 
@@ -56,22 +59,22 @@ static inline VECTOR_INLINE void integer_tile(es_format format, const es_matrix 
     size_t n;
     for (size_t c = 0; c < w->cols; c += ES_CHUNK_COLUMNS) {
         super_view s = view_of(format, w, panel, c, &n);
-        for (size_t r = 0; r < count; r++) t->y[r][0] = t->y[r][1] = _mm512_setzero_ps();
         if (outputs <= ES_PANEL_ROWS)
-            add_rows(format, 1, &s, &codes, n, t->x, c / PANEL_BLOCK, count, t->y);
+            add_rows(format, 1, &s, &codes, n, t->x, c / PANEL_BLOCK, count, NULL, add_chunk, t);
         else
-            add_rows(format, 2, &s, &codes, n, t->x, c / PANEL_BLOCK, count, t->y);
-        for (size_t r = 0; r < count; r++) add_chunk(t, r);
+            add_rows(format, 2, &s, &codes, n, t->x, c / PANEL_BLOCK, count, NULL, add_chunk, t);
     }
 }
 
 static void float_tile(const es_matrix *w, size_t row_first, size_t outputs, tile *t, size_t count)
 {
+    row_values y[TILE_ROWS];
+    memset(y, 0, sizeof y);
     for (size_t c = 0; c < w->cols; c += ES_CHUNK_COLUMNS) {
         size_t cols = es_size_min(ES_CHUNK_COLUMNS, w->cols - c);
-        KERNEL(kernels).product[w->format](w, row_first, outputs, c, cols, t->x, count, (float *)t->y,
+        KERNEL(kernels).product[w->format](w, row_first, outputs, c, cols, t->x, count, (float *)y,
                                            ES_UNIT_ROWS);
-        for (size_t r = 0; r < count; r++) add_chunk(t, r);
+        add_chunk(t, 0, count, (const row_values *)y);
     }
 }
 
@@ -101,7 +104,6 @@ static void begin_row(tile *t, size_t r, const es_addend *row)
     t->x[r] = row->x;
     t->factor[r] = (double)row->weight * es_power_of_two(-row->quantum);
     t->largest[r] = _mm512_setzero_si512();
-    t->y[r][0] = t->y[r][1] = _mm512_setzero_ps();
     memset(t->sum[r], 0, sizeof t->sum[r]);
     for (size_t i = 0; i < ES_UNIT_ROWS; i += 8) __builtin_prefetch(row->sum + i, 1);
 }

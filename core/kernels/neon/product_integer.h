@@ -83,14 +83,14 @@ static inline VECTOR_INLINE int32x4_t add_groups(const int8x16_t *w, const int8_
 }
 
 /* (float)A for one row's block; every step is exact. The sums begin with what the codes' bias adds too much,
- * which n16 and n32, negated sums of q, take away. */
+ * which bias16 and bias32, what a bias of 128 adds, tell. */
 static inline VECTOR_INLINE float32x4_t dot_block(es_format format, const block_weights *block,
                                                   const es_q8_block *x)
 {
     int bias = is_signed_format(format) ? 0 : panel_bias(format);
     bool six = format == ES_FORMAT_Q6_K;
-    int32x4_t first = vdupq_n_s32((six ? x->n16 : x->n32) * bias);
-    int32x4_t second = vdupq_n_s32(six ? (x->n32 - x->n16) * bias : 0);
+    int32x4_t first = vdupq_n_s32((six ? x->bias16 : x->bias32) * bias / 128);
+    int32x4_t second = vdupq_n_s32(six ? (x->bias32 - x->bias16) * bias / 128 : 0);
     first = add_groups(block->w, x->q, first);
     second = add_groups(block->w + 4, x->q + 16, second);
     if (six) return vcvtq_f32_s32(vmlaq_s32(vmulq_s32(first, block->a[0]), second, block->a[1]));
