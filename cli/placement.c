@@ -81,15 +81,24 @@ static void print_document(const es_document *d, const es_registry_view *view)
     }
 }
 
+/* What stands in the registry, and who is there. */
+static es_status read_current(const placement_values *v, es_document **ret_document,
+                              es_registry_view **ret_view, es_err *err)
+{
+    es_registry *registry;
+    es_status status = es_registry_open_existing(&v->registry, &registry, err);
+    if (status != ES_OK) return status;
+    status = es_registry_placement(registry, deadline(), ret_document, err);
+    if (status == ES_OK) status = es_registry_view_get(registry, ret_view, err);
+    es_registry_close(&registry);
+    return status;
+}
+
 static es_status show(const placement_values *v, es_err *err)
 {
-    es_registry *registry = NULL;
     es_registry_view *view = NULL;
     es_document *d = NULL;
-    es_status status = v->file != NULL ? read_document(v->file, &d, err)
-                                       : es_registry_open_existing(&v->registry, &registry, err);
-    if (status == ES_OK && registry != NULL) status = es_registry_placement(registry, deadline(), &d, err);
-    if (status == ES_OK && registry != NULL) status = es_registry_view_get(registry, &view, err);
+    es_status status = v->file != NULL ? read_document(v->file, &d, err) : read_current(v, &d, &view, err);
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -101,7 +110,6 @@ static es_status show(const placement_values *v, es_err *err)
     }
     es_document_destroy(&d);
     if (view != NULL) es_registry_view_destroy(&view);
-    es_registry_close(&registry);
     return status;
 }
 

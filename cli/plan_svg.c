@@ -78,12 +78,23 @@ static void header(const plan_report *r, double width, double height, FILE *out)
         text(out, MARGIN, 60, "fact", "%s", f->why);
 }
 
+/* Where the box stands that is at in its order, the first row beginning at first. */
+static double left_of(size_t at)
+{
+    return MARGIN + (double)(at % COLUMNS) * (BOX_W + GAP);
+}
+
+static double top_of(double first, size_t at)
+{
+    size_t row = at / COLUMNS;
+    return first + (double)row * (BOX_H + GAP);
+}
+
 /* From the coordinator to a node of the first row; further down from the node above, whose network is the
  * same. */
 static void link(double from, double first, size_t at, FILE *out)
 {
-    double x = MARGIN + (double)(at % COLUMNS) * (BOX_W + GAP) + BOX_W / 2.0;
-    double y = first + (double)(at / COLUMNS) * (BOX_H + GAP);
+    double x = left_of(at) + BOX_W / 2.0, y = top_of(first, at);
     if (at < COLUMNS)
         fprintf(out, "<path class=\"link\" d=\"M%.1f %d C%.1f %d %.1f %.1f %.1f %.1f\"/>\n", from,
                 TOP + BOX_H, from, TOP + BOX_H + 40, x, y - 40, x, y);
@@ -104,8 +115,7 @@ void plan_report_svg(const plan_report *r, FILE *out)
     if (own != SIZE_MAX) box(r, own, own_x, TOP, out);
     for (size_t i = 0, at = 0; i < count; i++) {
         if (i == own) continue;
-        box(r, i, MARGIN + (double)(at % COLUMNS) * (BOX_W + GAP),
-            first + (double)(at / COLUMNS) * (BOX_H + GAP), out);
+        box(r, i, left_of(at), top_of(first, at), out);
         at++;
     }
     fputs("</svg>\n", out);

@@ -1,4 +1,5 @@
 /* essaim status and essaim top: what a coordinator and its nodes are doing, once or all the time. */
+#include "base/clock.h"
 #include "base/signals.h"
 #include "cli/cluster_view.h"
 #include "cli/commands.h"
@@ -6,15 +7,19 @@
 
 #include <curl/curl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
+enum { LOOK_MS = 500 };
+
 typedef struct status_values {
     cli_server server;
     bool json, ready, heat;
+    size_t wait_s, nodes;
     double every_s;
 } status_values;
 
@@ -64,13 +69,63 @@ static es_status fetch_cluster(const cli_server *server, json_t **ret_cluster, e
     return status;
 }
 
+/* Nodes that hold what the placement gives them; those that answer where there is none. */
+static size_t nodes_in_place(const json_t *cluster)
+{
+    const json_t *members = json_object_get(cluster, "membership"), *nodes, *node;
+    const json_t *epoch = json_object_get(members, "epoch"),
+                 *wanted = json_object_get(members, "wanted_epoch");
+    size_t i, count = 0;
+    if (members != NULL && !json_equal(epoch, wanted)) return 0;
+    nodes = json_object_get(members != NULL ? members : cluster, "nodes");
+    json_array_foreach((json_t *)(uintptr_t)nodes, i, node)
+    {
+        const char *state = json_string_value(json_object_get(node, members != NULL ? "phase" : "state"));
+        bool good = state != NULL && strcmp(state, members != NULL ? "holds" : "up") == 0;
+        if (good && json_integer_value(json_object_get(node, "experts")) > 0) count++;
+    }
+    return count;
+}
+
+/* It takes requests, and as many nodes as were asked for are in their places. */
+static es_status check_all(const status_values *v, const cli_server *server, es_err *err)
+{
+    json_t *cluster = NULL;
+    es_status status = v->nodes > 0 ? fetch_cluster(server, &cluster, err) : check_ready(server, err);
+    size_t count = status == ES_OK && v->nodes > 0 ? nodes_in_place(cluster) : v->nodes;
+    json_decref(cluster);
+    if (status == ES_OK && count < v->nodes)
+        status = es_err_set(err, ES_UNAVAILABLE, "%s: %zu of %zu nodes hold what the placement gives them",
+                            server->url, count, v->nodes);
+    return status;
+}
+
+/* Until both hold, for as long as was asked for; what it says stands on stderr meanwhile, each time it
+ * changes. */
+static es_status wait_until_ready(const status_values *v, const cli_server *server, es_err *err)
+{
+    char told[ES_ERR_TEXT_MAX] = "";
+    uint64_t deadline_ns = es_clock_now_ns() + v->wait_s * 1000000000ull;
+    es_status status = v->wait_s > 0 ? es_signals_start(err) : ES_OK;
+    if (status != ES_OK) return status;
+    while ((status = check_all(v, server, err)) == ES_UNAVAILABLE && es_clock_now_ns() < deadline_ns) {
+        struct pollfd fd = {es_signals_fd(), POLLIN, 0};
+        if (!v->ready && strcmp(told, err->text) != 0) fprintf(stderr, "%s\n", err->text);
+        snprintf(told, sizeof told, "%s", err->text);
+        poll(&fd, 1, LOOK_MS);
+        if (es_signals_stop_asked()) break;
+    }
+    return status;
+}
+
 static es_status run_status(const void *arg, es_err *err)
 {
     const status_values *v = arg;
     const cli_server server = server_of(v);
     json_t *cluster = NULL;
-    if (v->ready) return check_ready(&server, err);
-    es_status status = fetch_cluster(&server, &cluster, err);
+    es_status status = wait_until_ready(v, &server, err);
+    if (status != ES_OK || v->ready) return status;
+    status = fetch_cluster(&server, &cluster, err);
     if (status != ES_OK) return status;
     const cluster_view view = {server.url, 100, 0, isatty(STDOUT_FILENO) == 1, v->heat};
     if (v->json) {
@@ -168,6 +223,21 @@ static const es_option STATUS_OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(status_values, ready),
      .help = "print nothing: exit with 0 when it takes requests"},
+    {.name = "--wait",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(status_values, wait_s),
+     .unit = "s",
+     .max = 7 * 86400,
+     .initial = "0",
+     .help = "for that long, until it takes requests"},
+    {.name = "--nodes",
+     .kind = ES_OPTION_COUNT,
+     .argument = "N",
+     .at = offsetof(status_values, nodes),
+     .max = 1024,
+     .initial = "0",
+     .help = "and until so many nodes hold what the placement gives them"},
     {.name = "--json", .kind = ES_OPTION_FLAG, .at = offsetof(status_values, json), .help = "print JSON"},
 };
 static const es_option TOP_OPTIONS[] = {

@@ -478,6 +478,11 @@ const es_model *es_coordinator_model(const es_coordinator *coordinator)
     return coordinator->model;
 }
 
+es_trace *es_coordinator_trace(const es_coordinator *c)
+{
+    return c->trace;
+}
+
 const es_kernels *es_coordinator_kernels(const es_coordinator *coordinator)
 {
     return coordinator->kernels;

@@ -23,7 +23,7 @@ typedef struct server {
     es_progress progress;
     char model_name[MODEL_NAME_MAX];
     char waiting[ES_ERR_TEXT_MAX]; /* what was logged last */
-    uint64_t waiting_ns;
+    uint64_t waiting_ns, alive_ns;
 } server;
 
 /* The last part of the model's path, without what a file's name says of its kind. */
@@ -50,16 +50,23 @@ static void tell_progress(void *context, uint64_t done, uint64_t total)
     es_notify_loading(done, total);
 }
 
-/* Told again and again: the log hears what is new, at most every few seconds. */
+/* Told again and again: the log hears what is new, at most every few seconds. To a service manager this is no
+ * failed start, however long it takes until the nodes are there: it would be killed and never wait long
+ * enough. */
 static bool tell_waiting(void *context, const char *what)
 {
     server *s = context;
-    uint64_t now_ns = es_clock_now_ns();
+    uint64_t now_ns = es_clock_now_ns(), beat_ns = (uint64_t)es_notify_interval_ms() * 1000000u;
     es_http_waiting(s->http, what);
+    if (beat_ns > 0 && now_ns - s->alive_ns > beat_ns) {
+        s->alive_ns = now_ns;
+        es_notify_alive();
+    }
     if (strcmp(what, s->waiting) != 0 && now_ns - s->waiting_ns > (uint64_t)TELL_MS * 1000000u) {
         snprintf(s->waiting, sizeof s->waiting, "%s", what);
         s->waiting_ns = now_ns;
         es_log(ES_LOG_WARN, "%s", what);
+        es_notify_ready(what);
     }
     return !es_signals_stop_asked();
 }

@@ -46,7 +46,6 @@ export class HeatMap {
         this.canvas.addEventListener('pointerleave', () => this.point(null));
         new ResizeObserver(() => this.draw()).observe(this.canvas);
         document.addEventListener('theme', () => this.draw());
-        matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
     }
 
     show(layers, counts) {

@@ -37,7 +37,6 @@ export class Hive {
         this.resize(CELLS_WITHOUT);
         swarm.addEventListener('change', () => this.shown && this.take());
         document.addEventListener('theme', () => this.recolour());
-        matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.recolour());
         new ResizeObserver(() => this.draw()).observe(canvas);
     }
 

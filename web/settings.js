@@ -41,8 +41,13 @@ export function change(changes) {
     }
 }
 
+const night = matchMedia('(prefers-color-scheme: dark)');
+
+/* Also whenever the system's changes. */
 export function applyTheme() {
-    if (settings.theme === 'auto') delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = settings.theme;
+    const dark = settings.theme === 'auto' ? night.matches : settings.theme === 'dark';
+    document.documentElement.dataset.theme = dark ? 'dark' : 'light';
     document.dispatchEvent(new Event('theme'));
 }
+
+night.addEventListener('change', applyTheme);

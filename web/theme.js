@@ -1,7 +1,11 @@
-/* Before anything is drawn: the theme that was chosen, if it is not the system's. */
-try {
-    const theme = JSON.parse(localStorage.getItem('essaim.settings') ?? '{}').theme;
-    if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
-} catch {
-    /* no storage here: the system's theme it is */
+/* Before anything is drawn: the theme that was chosen, or the system's. */
+{
+    let chosen;
+    try {
+        chosen = JSON.parse(localStorage.getItem('essaim.settings') ?? '{}').theme;
+    } catch {
+        /* no storage here: the system's theme it is */
+    }
+    const dark = chosen === 'dark' || (chosen !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches);
+    document.documentElement.dataset.theme = dark ? 'dark' : 'light';
 }

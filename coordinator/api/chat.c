@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static void put_head(es_api_call *call, const char *object)
+void api_put_head(es_api_call *call, const char *object)
 {
     json_put(&call->out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", call->id, object,
              (long long)call->created);
@@ -40,13 +40,26 @@ static void put_logprob(es_buffer *out, const es_api *api, uint32_t token, doubl
     json_put(out, "]");
 }
 
+void api_note_id(api_choice *choice, const es_event *event)
+{
+    if (!choice->call->wants_ids) return;
+    json_put_comma(&choice->token_ids);
+    json_put(&choice->token_ids, "%u", (unsigned)event->token);
+}
+
+void api_put_choice_ids(api_choice *choice)
+{
+    es_buffer *out = &choice->call->out;
+    if (!choice->call->wants_ids) return;
+    json_put(out, ",\"token_ids\":[");
+    json_put_items(out, &choice->token_ids);
+    json_put(out, "]");
+}
+
 static void note_token(api_choice *choice, const es_event *event)
 {
     es_api_call *call = choice->call;
-    if (call->wants_ids) {
-        json_put_comma(&choice->token_ids);
-        json_put(&choice->token_ids, "%u", (unsigned)event->token);
-    }
+    api_note_id(choice, event);
     if (!call->logprobs) return;
     es_buffer *out = choice->in_thought ? &choice->reasoning_logprobs : &choice->logprobs;
     json_put_comma(out);
@@ -74,10 +87,7 @@ static void put_notes(api_choice *choice)
         json_put_items(out, &choice->reasoning_logprobs);
         json_put(out, "],\"refusal\":null}");
     }
-    if (!call->wants_ids) return;
-    json_put(out, ",\"token_ids\":[");
-    json_put_items(out, &choice->token_ids);
-    json_put(out, "]");
+    api_put_choice_ids(choice);
 }
 
 static void put_prompt_ids(es_api_call *call)
@@ -92,7 +102,7 @@ static void put_prompt_ids(es_api_call *call)
 static void begin_chunk(es_api_call *call, uint32_t index)
 {
     api_event_begin(call, NULL);
-    put_head(call, "chat.completion.chunk");
+    api_put_head(call, "chat.completion.chunk");
     if (call->include_usage) json_put(&call->out, ",\"usage\":null");
     json_put(&call->out, ",\"choices\":[{\"index\":%u,\"delta\":{", (unsigned)index);
 }
@@ -154,17 +164,22 @@ static void finish(api_choice *choice)
     end_chunk(choice, choice->finish);
 }
 
-static void end(es_api_call *call)
+void api_end_stream(es_api_call *call, const char *object)
 {
     if (call->include_usage) {
         api_event_begin(call, NULL);
-        put_head(call, "chat.completion.chunk");
+        api_put_head(call, object);
         json_put(&call->out, ",\"choices\":[],\"usage\":");
         api_put_usage(&call->out, call);
         json_put(&call->out, "}");
         api_event_end(call);
     }
     json_put(&call->out, "data: [DONE]\n\n");
+}
+
+static void end(es_api_call *call)
+{
+    api_end_stream(call, "chat.completion.chunk");
 }
 
 void api_fail_stream(es_api_call *call, const api_problem *problem)
@@ -209,7 +224,7 @@ static void put_message(es_buffer *out, const api_choice *choice, bool thinks)
 
 static void whole(es_api_call *call)
 {
-    put_head(call, "chat.completion");
+    api_put_head(call, "chat.completion");
     json_put(&call->out, ",\"choices\":[");
     for (size_t i = 0; i < call->choices; i++) {
         api_choice *choice = &call->choice[i];

@@ -6,16 +6,8 @@
 
 enum { LEGACY_TOKENS, LEGACY_LOGPROBS, LEGACY_TOP, DEFAULT_TOKENS = 16 };
 
+static const char OBJECT[] = "text_completion"; /* also of a stream's chunks */
 static const char *const FIELDS[] = {"prompt", "logprobs", "echo", "suffix", NULL};
-
-static void put_head(es_api_call *call)
-{
-    json_put(&call->out,
-             "{\"id\":\"%s\",\"object\":\"text_completion\",\"created\":%lld,\"model\":", call->id,
-             (long long)call->created);
-    json_put_text(&call->out, call->model);
-    json_put(&call->out, ",\"system_fingerprint\":\"%s\"", call->api->fingerprint);
-}
 
 static void note_top(api_choice *choice, const es_event *event)
 {
@@ -42,10 +34,7 @@ static size_t count_characters(const es_vocabulary_token *token)
 static void note_token(api_choice *choice, const es_event *event)
 {
     es_api_call *call = choice->call;
-    if (call->wants_ids) {
-        json_put_comma(&choice->token_ids);
-        json_put(&choice->token_ids, "%u", (unsigned)event->token);
-    }
+    api_note_id(choice, event);
     if (!call->logprobs) return;
     json_put_comma(&choice->legacy[LEGACY_TOKENS]);
     api_put_token_text(&choice->legacy[LEGACY_TOKENS], call->api, event->token);
@@ -78,11 +67,7 @@ static void put_choice(api_choice *choice, const char *text, size_t bytes)
         }
         json_put(out, "]}");
     }
-    if (call->wants_ids) {
-        json_put(out, ",\"token_ids\":[");
-        json_put_items(out, &choice->token_ids);
-        json_put(out, "]");
-    }
+    api_put_choice_ids(choice);
     json_put(out, choice->finish != NULL ? ",\"finish_reason\":\"%s\"}" : ",\"finish_reason\":null}",
              choice->finish);
 }
@@ -91,7 +76,7 @@ static void put_chunk(api_choice *choice, const char *text, size_t bytes)
 {
     es_api_call *call = choice->call;
     api_event_begin(call, NULL);
-    put_head(call);
+    api_put_head(call, OBJECT);
     if (call->include_usage) json_put(&call->out, ",\"usage\":null");
     json_put(&call->out, ",\"choices\":[");
     put_choice(choice, text, bytes);
@@ -119,20 +104,12 @@ static void finish(api_choice *choice)
 
 static void end(es_api_call *call)
 {
-    if (call->include_usage) {
-        api_event_begin(call, NULL);
-        put_head(call);
-        json_put(&call->out, ",\"choices\":[],\"usage\":");
-        api_put_usage(&call->out, call);
-        json_put(&call->out, "}");
-        api_event_end(call);
-    }
-    json_put(&call->out, "data: [DONE]\n\n");
+    api_end_stream(call, OBJECT);
 }
 
 static void whole(es_api_call *call)
 {
-    put_head(call);
+    api_put_head(call, OBJECT);
     json_put(&call->out, ",\"choices\":[");
     for (size_t i = 0; i < call->choices; i++) {
         api_choice *choice = &call->choice[i];

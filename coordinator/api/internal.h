@@ -315,6 +315,16 @@ void api_put_repeated(es_buffer *out, const es_api *api, const json_t *body);
 /* The id behind its prefix: families have prefixes of their own. */
 const char *api_id_behind_prefix(const char *id);
 
+/* chat.c: what the responses of chat and of plain completions have in common. */
+
+/* Opens the response's object, up to its model and fingerprint. */
+void api_put_head(es_api_call *call, const char *object);
+/* Ends a stream: usage, when it is wanted, and [DONE]. */
+void api_end_stream(es_api_call *call, const char *object);
+/* A token's number is kept until the choice is written next, when numbers are wanted. */
+void api_note_id(api_choice *choice, const es_event *event);
+void api_put_choice_ids(api_choice *choice);
+
 /* Shared by writers. */
 void api_fail_stream(es_api_call *call, const api_problem *problem);
 void api_put_usage(es_buffer *out, const es_api_call *call);

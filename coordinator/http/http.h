@@ -51,7 +51,7 @@ es_status es_http_open(const es_http_options *options, const es_http_asset *asse
                        es_http **ret_http, es_err *err);
 
 /* Ends what is under way, and the server. */
-void es_http_close(es_http **http);
+void es_http_close(es_http **at);
 
 /* "http://127.0.0.1:8080"; for a server on every address one that works on this machine. */
 const char *es_http_url(const es_http *http);

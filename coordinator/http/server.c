@@ -81,7 +81,7 @@ static socklen_t socket_address(const es_endpoint *endpoint, struct sockaddr_sto
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t bytes = sizeof address;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;

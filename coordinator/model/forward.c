@@ -120,7 +120,7 @@ es_status es_forward_run(es_forward *f, const es_forward_row *rows, size_t count
     start_ns = es_trace_mark(trace, ES_STAGE_EMBED, 0, start_ns);
     for (size_t layer = 0; layer < f->shape->layers && status == ES_OK; layer++) {
         status = es_attention_forward(f, layer, rows, count, err);
-        start_ns = es_trace_mark(trace, ES_STAGE_ATTENTION, layer, start_ns);
+        es_trace_mark(trace, ES_STAGE_ATTENTION, layer, start_ns);
         if (status == ES_OK) status = es_ffn_forward(f, layer, rows, count, err);
         start_ns = es_trace_now(trace);
     }

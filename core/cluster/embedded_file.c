@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATH_BYTES = 4096, FILE_BYTES_MAX = 16 * 1024 * 1024, VERSION = 1 };
@@ -221,6 +222,16 @@ static es_status write_all(int fd, const char *path, const char *text, size_t by
     return fsync(fd) == 0 ? ES_OK : failed(path, err);
 }
 
+/* root may add tokens and nodes to the registry of a service that runs as another user: who owns the folder
+ * owns what is in it. */
+static es_status give_to_owner(int fd, const char *folder, es_err *err)
+{
+    struct stat about;
+    if (geteuid() != 0) return ES_OK;
+    if (stat(folder, &about) != 0 || fchown(fd, about.st_uid, about.st_gid) != 0) return failed(folder, err);
+    return ES_OK;
+}
+
 /* First beside it, then in its place: a reader sees the old file or the new one. */
 static es_status replace_file(const char *folder, const char *name, const char *text, size_t bytes,
                               es_err *err)
@@ -232,7 +243,8 @@ static es_status replace_file(const char *folder, const char *name, const char *
         return es_err_set(err, ES_INVALID, "%s: path too long", path);
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return failed(part, err);
-    status = write_all(fd, part, text, bytes, err);
+    status = give_to_owner(fd, folder, err);
+    if (status == ES_OK) status = write_all(fd, part, text, bytes, err);
     close(fd);
     if (status == ES_OK && rename(part, path) != 0) status = failed(path, err);
     if (status != ES_OK) {

@@ -68,6 +68,7 @@ static es_status read_source(const char *path, es_arena *arena, es_placement_mod
         es_checkpoint_summarise(checkpoint, &m->shape, &summary);
         es_fingerprint(&m->shape, checkpoint, m->fingerprint);
         size_t experts = m->layer_count * m->shape.experts;
+        ES_ASSERT(experts > 0); /* a layer with none is not listed */
         uint64_t bytes = (summary.parts[ES_PART_ROUTED_EXPERTS].bytes + experts - 1) / experts;
         for (size_t l = 0; l < m->layer_count; l++) m->expert_bytes[l] = bytes > 0 ? bytes : 1;
     }

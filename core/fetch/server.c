@@ -180,9 +180,10 @@ static void answer(es_shard_server *server, es_message *message)
                                                     : give(server, &request, key_of(message), &reply, &err);
     if (reply.status != ES_OK) {
         reply.text = err.text;
-        /* Who lacks something asks everybody in turn. */
-        es_log(reply.status == ES_NOT_FOUND ? ES_LOG_DEBUG : ES_LOG_INFO, "shards: refused %.60s: %s",
-               key_of(message), err.text);
+        /* Who looks for an expert asks one holder after the other: not to have it is no event. */
+        es_log_level level =
+            reply.status == ES_NOT_FOUND && request.ask != ES_SHARD_JOIN ? ES_LOG_DEBUG : ES_LOG_INFO;
+        es_log(level, "shards: refused %.60s: %s", key_of(message), err.text);
     }
     bool bytes = reply.status == ES_OK && request.ask == ES_SHARD_READ;
     size_t header = es_shard_reply_pack(&reply, server->header);

@@ -36,18 +36,17 @@ typedef struct es_index_unit {
 /* Whole experts only; SIZE_MAX: none has this sum. */
 size_t es_expert_index_by_sum(const es_expert_index *index, const uint8_t sum[ES_SHARD_SUM_BYTES]);
 
-/* Reads count bytes of an entry from its file, not the map: the caller waits for the disk, nobody else.
- * ES_INVALID when the entry has not so many there. */
-es_status es_expert_index_read(const es_expert_index *index, size_t entry, uint64_t at, uint8_t *ret_bytes,
+/* Reads count bytes of entry at, beginning with from, out of its file, not the map: the caller waits for the
+ * disk, nobody else. ES_INVALID when the entry has not so many there. */
+es_status es_expert_index_read(const es_expert_index *index, size_t at, uint64_t from, uint8_t *ret_bytes,
                                size_t count, es_err *err);
 
 /* Which expert an entry is; chunks absolute. */
-es_shard_expert es_expert_index_expert(const es_expert_index *index, size_t entry);
+es_shard_expert es_expert_index_expert(const es_expert_index *index, size_t at);
 
-es_index_unit es_expert_index_unit(const es_expert_index *index, size_t entry);
+es_index_unit es_expert_index_unit(const es_expert_index *index, size_t at);
 
 /* Holds an entry's bytes, or a copy of them, against the manifest's checksum. copy may be NULL. */
-es_status es_expert_index_verify(const es_expert_index *index, size_t entry, const uint8_t *copy,
-                                 es_err *err);
+es_status es_expert_index_verify(const es_expert_index *index, size_t at, const uint8_t *copy, es_err *err);
 
 #endif

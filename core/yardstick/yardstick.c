@@ -73,7 +73,7 @@ static double read_for_a_while(reading *r, es_pool *pool)
     return (double)r->bytes * (double)rounds * 1e9 / (double)took_ns;
 }
 
-static size_t bytes_to_read(void)
+size_t es_yardstick_bytes(void)
 {
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     size_t bytes = cache > 0 ? (size_t)cache * CACHES : 0;
@@ -82,7 +82,7 @@ static size_t bytes_to_read(void)
 
 bool es_yardstick_read_often(const es_kernels *kernels, es_pool *pool, size_t count, double *ret_speeds)
 {
-    size_t bytes = bytes_to_read();
+    size_t bytes = es_yardstick_bytes();
     reading r = {.kernels = kernels, .fill = es_pages_take(bytes), .bytes = bytes};
     if (r.fill == NULL) return false;
     r.from = r.fill;
@@ -130,8 +130,8 @@ static es_matrix zeros_of(es_format format, const uint8_t *data, size_t bytes, c
 
 static double multiply_for_a_while(multiplying *m, es_pool *pool)
 {
-    size_t rounds = 0, units = m->matrix.rows / ES_UNIT_ROWS;
-    double bytes = (double)(m->matrix.rows / ES_PANEL_ROWS) * (double)m->matrix.row_bytes;
+    size_t rounds = 0, units = m->matrix.rows / ES_UNIT_ROWS, panels = m->matrix.rows / ES_PANEL_ROWS;
+    double bytes = (double)panels * (double)m->matrix.row_bytes;
     uint64_t start_ns = es_clock_now_ns(), took_ns;
     do {
         es_pool_run(pool, units, multiply_item, m);
@@ -144,7 +144,7 @@ static double multiply_for_a_while(multiplying *m, es_pool *pool)
 bool es_yardstick_products(const es_kernels *kernels, es_pool *pool, const es_format *formats, size_t count,
                            double *ret_speeds)
 {
-    size_t bytes = bytes_to_read();
+    size_t bytes = es_yardstick_bytes();
     reading fill = {.kernels = kernels, .fill = es_pages_take(bytes), .bytes = bytes};
     es_q8_block *row = calloc(COLUMNS / ES_ROW_BLOCK, sizeof *row);
     float *out = calloc(es_pool_threads(pool) * ES_UNIT_ROWS, sizeof *out);

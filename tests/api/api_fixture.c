@@ -262,3 +262,24 @@ void expect_error(const reply *r, unsigned status, const char *param, const char
     assert_int_equal(header_of(r, "retry-after") != NULL, retry);
     assert_int_equal(header_of(r, "x-should-retry") != NULL, !retry);
 }
+
+void expect_refusals(const char *path, const refusal *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        reply r;
+        ask_api("POST", path, cases[i].body, &r);
+        expect_error(&r, cases[i].status, cases[i].param, cases[i].part);
+        drop_reply(&r);
+    }
+}
+
+void expect_broken_stream(const char *path, const char *body, const char *field, const char *value)
+{
+    reply r;
+    es_api_call *call = begin_and_break(path, body);
+    fixture_release();
+    finish_call(&call, 4096, &r);
+    assert_string_equal(r.name[r.events - 1], "error");
+    assert_string_equal(text_at(r.event[r.events - 1], field), value);
+    drop_reply(&r);
+}

@@ -59,6 +59,17 @@ json_int_t number_at(const json_t *json, const char *path);
 void expect_error(const reply *r, unsigned status, const char *param, const char *part);
 void expect_text(const char *text, const char *expected);
 
+/* A request and the error that it is answered with, in OpenAI's shape. */
+typedef struct refusal {
+    const char *body;
+    unsigned status;
+    const char *param, *part;
+} refusal;
+void expect_refusals(const char *path, const refusal *cases, size_t count);
+
+/* Breaks a streaming POST (see begin_and_break): its last event is an error, whose field has this value. */
+void expect_broken_stream(const char *path, const char *body, const char *field, const char *value);
+
 /* The value of a header, or NULL. */
 const char *header_of(const reply *r, const char *name);
 

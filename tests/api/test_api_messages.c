@@ -275,14 +275,8 @@ static void what_is_wrong_is_told_in_this_familys_shape(void **state)
 static void a_failure_within_a_stream_is_an_error_event(void **state)
 {
     (void)state;
-    reply r;
-    es_api_call *call =
-        begin_and_break("/messages", "{\"max_tokens\": 300, \"stream\": true, \"temperature\": 1, " SUM "}");
-    fixture_release();
-    finish_call(&call, 4096, &r);
-    assert_string_equal(r.name[r.events - 1], "error");
-    assert_string_equal(text_at(r.event[r.events - 1], "error.type"), "overloaded_error");
-    drop_reply(&r);
+    expect_broken_stream("/messages", "{\"max_tokens\": 300, \"stream\": true, \"temperature\": 1, " SUM "}",
+                         "error.type", "overloaded_error");
 }
 
 int main(void)

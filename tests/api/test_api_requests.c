@@ -15,14 +15,11 @@
 static void expect_refusal(const char *fields, unsigned status, const char *param, const char *part)
 {
     char body[1024];
-    reply r;
     if (fields[0] == '{' || fields[0] == '\0')
         snprintf(body, sizeof body, "%s", fields);
     else
         snprintf(body, sizeof body, "{" HI ", %s}", fields);
-    ask_api("POST", PATH, body, &r);
-    expect_error(&r, status, param, part);
-    drop_reply(&r);
+    expect_refusals(PATH, &(refusal){body, status, param, part}, 1);
 }
 
 static void values_out_of_range_are_refused_by_name(void **state)

@@ -220,11 +220,7 @@ static void items_are_a_conversation(void **state)
 static void what_is_wrong_is_told(void **state)
 {
     (void)state;
-    static const struct {
-        const char *body;
-        unsigned status;
-        const char *param, *part;
-    } CASES[] = {
+    static const refusal CASES[] = {
         {"{}", 400, "input", "neither text nor a list"},
         {"{\"input\": []}", 400, "input", "neither text nor a list"},
         {"{\"input\": [3]}", 422, "input", "input[0]: only messages"},
@@ -239,25 +235,14 @@ static void what_is_wrong_is_told(void **state)
         {"{\"temperature\": 9, " SUM "}", 400, "temperature", "not between"},
         {"{\"model\": \"other\", " SUM "}", 404, "model", "not here"},
     };
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
-        reply r;
-        ask_api("POST", "/responses", CASES[i].body, &r);
-        expect_error(&r, CASES[i].status, CASES[i].param, CASES[i].part);
-        drop_reply(&r);
-    }
+    expect_refusals("/responses", CASES, sizeof CASES / sizeof *CASES);
 }
 
 static void a_failure_within_a_stream_is_an_error_event(void **state)
 {
     (void)state;
-    reply r;
-    es_api_call *call =
-        begin_and_break("/responses", "{\"stream\": true, \"max_output_tokens\": 300, " SUM "}");
-    fixture_release();
-    finish_call(&call, 4096, &r);
-    assert_string_equal(r.name[r.events - 1], "error");
-    assert_string_equal(text_at(r.event[r.events - 1], "code"), "not_available");
-    drop_reply(&r);
+    expect_broken_stream("/responses", "{\"stream\": true, \"max_output_tokens\": 300, " SUM "}", "code",
+                         "not_available");
 }
 
 int main(void)

@@ -107,11 +107,7 @@ static void completions_have_logprobs_of_their_own_shape(void **state)
 static void what_completions_cannot_do_is_told(void **state)
 {
     (void)state;
-    static const struct {
-        const char *body;
-        unsigned status;
-        const char *param, *part;
-    } CASES[] = {
+    static const refusal CASES[] = {
         {"{}", 400, "prompt", "neither text nor tokens"},
         {"{\"prompt\": []}", 400, "prompt", "neither text nor tokens"},
         {"{\"prompt\": [\"a\", 3]}", 400, "prompt", "item 1"},
@@ -121,12 +117,7 @@ static void what_completions_cannot_do_is_told(void **state)
         {"{\"prompt\": \"a\", \"echo\": true, \"logprobs\": 1}", 422, "echo", "not together with logprobs"},
         {"{\"prompt\": \"a\", \"suffix\": 3}", 400, "suffix", "not a string"},
     };
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
-        reply r;
-        ask_api("POST", "/completions", CASES[i].body, &r);
-        expect_error(&r, CASES[i].status, CASES[i].param, CASES[i].part);
-        drop_reply(&r);
-    }
+    expect_refusals("/completions", CASES, sizeof CASES / sizeof *CASES);
 }
 
 static void a_suffix_is_laid_out_around_a_hole(void **state)

@@ -99,8 +99,7 @@ static void hostile_text_stays_in_its_place(void **state)
                                        "\",\"level\":\"debug\",\"x\":\"",
                                        "\xff\xfe\xc0\xaf \xed\xa0\x80 \xf5",
                                        "back\\slash\\",
-                                       "\xe2\x80\xae"
-                                       "txt.exe \xc2\x85 \xe2\x80\xa8",
+                                       "\xe2\x80\xaetxt.exe \xc2\x85 \xe2\x80\xa8",
                                        "\r\t\x7f"};
     for (int format = ES_LOG_TEXT; format <= ES_LOG_JSON; format++) {
         serve((es_log_format)format, ES_LOG_INFO);

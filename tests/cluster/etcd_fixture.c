@@ -125,7 +125,7 @@ void etcd_restart(etcd_cluster *cluster, size_t member)
 
 void etcd_start(etcd_cluster *cluster, size_t count, bool tls)
 {
-    *cluster = (etcd_cluster){.count = count, .tls = tls, .folder = "/tmp/essaim-etcd-XXXXXX"};
+    *cluster = (etcd_cluster){.count = count, .tls = tls, .folder = "etcd-XXXXXX"};
     assert_non_null(mkdtemp(cluster->folder));
     choose_ports(cluster);
     if (tls) make_certificates(cluster->folder);

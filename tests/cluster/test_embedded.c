@@ -15,7 +15,7 @@
 
 static const char KEY[] = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
 static const char OTHER_KEY[] = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6";
-static char folder[] = "/tmp/essaim-registry-XXXXXX", room[64];
+static char folder[] = "registry-XXXXXX", room[64];
 
 static uint64_t soon(void)
 {

@@ -31,20 +31,6 @@ def die(text):
     sys.exit(f"check_ansible: {text}")
 
 
-def later_version(package, folder):
-    """The same files under a later version."""
-    tree = os.path.join(folder, "repack")
-    subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
-    control = os.path.join(tree, "DEBIAN", "control")
-    with open(control, encoding="utf-8") as file:
-        text = file.read()
-    with open(control, "w", encoding="utf-8") as file:
-        file.write(re.sub(r"^(Version: .*)$", r"\1+again", text, flags=re.M))
-    later = os.path.join(folder, "later.deb")
-    subprocess.run(["dpkg-deb", "-b", tree, later], check=True, capture_output=True)
-    return later
-
-
 def make_certificates(folder, names):
     """An authority, and for each name a certificate that is good as server and as client."""
     def openssl(*words):
@@ -67,11 +53,10 @@ def write_inventory(folder, hosts, package):
     inventory = {"all": {
         "vars": {"ansible_user": "root", "ansible_ssh_private_key_file": os.path.join(machines.FOLDER, "ssh_key"), "ansible_ssh_common_args": login,
                  "ansible_python_interpreter": "/usr/bin/python3", "essaim_package": package, **etcd},
-        "hosts": {name: {"ansible_host": machine.address, "essaim_node_address": machine.address, "essaim_etcd_address": machine.address}
+        "hosts": {name: {"ansible_host": machine.address, "essaim_head_address": machine.address, "essaim_etcd_address": machine.address}
                   for name, machine in hosts.items()},
         "children": {
-            # Each node holds all experts: every one has two copies, so that one node at a time may be away.
-            "essaim_nodes": {"hosts": {name: {"essaim_shard": MODEL} for name in hosts if name.startswith("node")}},
+            "essaim_nodes": {"hosts": {name: {} for name in hosts if name.startswith("node")}},
             "essaim_coordinators": {"hosts": {"head": {"essaim_model": MODEL, "essaim_listen": "0.0.0.0:8080", "essaim_api_keys": [f"tests {KEY}"]}}},
             "essaim_etcd": {"hosts": {name: {} for name in hosts}}}}}
     path = os.path.join(folder, "hosts.json")
@@ -145,7 +130,7 @@ def check_etcd(head, folder):
 
 
 def check_services(lan):
-    for name, units in {"head": ["essaim-coordinator", "etcd"], "node1": ["essaim-expert-node@node1", "etcd"], "node2": ["essaim-expert-node@node2"]}.items():
+    for name, units in {"head": ["essaim-coordinator", "etcd"], "node1": ["essaim-expert-node", "etcd"], "node2": ["essaim-expert-node"]}.items():
         for unit in [*units, "essaim-host-tuning"]:
             for state in ("is-active", "is-enabled"):
                 said = lan[name].run(f"systemctl {state} {unit}", check=False).strip()
@@ -169,12 +154,12 @@ def check(lan, folder, package):
     shards = os.path.join(folder, "shards")
     essaim = os.path.join(os.environ.get("ESSAIM_BUILD", os.path.join(SOURCE, "build", "release")), "essaim")
     subprocess.run([essaim, "shard", "--model", os.path.join(SOURCE, "models", "tiny-r1"), "--out", shards, "--nodes", "2", "--quiet"], check=True)
-    for machine in hosts.values():
-        shutil.copytree(shards, machine.path(MODEL))
-    say("site, on machines that have the model and nothing else")
+    shutil.copytree(shards, hosts["head"].path(MODEL))
+    say("site, on machines that have nothing, but the head the model")
     play(folder, inventory, "site")
     check_services(lan)
     check_etcd(hosts["head"], folder)
+    hosts["head"].run(f"ESSAIM_API_KEY={KEY} essaim status --wait 60 --nodes 2 --ready")
     why = ask(hosts["head"].address)
     if why:
         die(why)
@@ -182,7 +167,7 @@ def check(lan, folder, package):
     say("site again")
     no_change(*play(folder, inventory, "site"), "site's second run")
     say("rolling upgrade of the expert nodes while a client asks")
-    later = later_version(package, folder)
+    later = machines.later_version(package, folder)
     asker = Asker(hosts["head"].address)
     asker.start()
     play(folder, inventory, "upgrade", "--limit", "essaim_nodes", "-e", f"essaim_package={later}")

@@ -33,14 +33,14 @@ sources=(/etc/apt/sources.list /etc/apt/sources.list.d/*.sources)
 unit_command() {
     local unit=$1 instance=$2 line env_file
     line=$(sed -n "s/%i/$instance/g; s/^ExecStart=//p" "$root/lib/systemd/system/$unit")
-    env_file=$(sed -n "s/%i/$instance/g; s/^EnvironmentFile=//p" "$root/lib/systemd/system/$unit")
+    env_file=$(sed -n "s/%i/$instance/g; s/^EnvironmentFile=-*//p" "$root/lib/systemd/system/$unit")
     inside setpriv --reuid essaim --regid essaim --init-groups /bin/sh -c \
-        '. "$1"; command=$2; set -f; eval "exec $command"' sh "$env_file" "$line"
+        '[ ! -e "$1" ] || . "$1"; command=$2; set -f; eval "exec $command"' sh "$env_file" "$line"
 }
 
-wait_for_health() {
+wait_until() {
     local deadline=$((SECONDS + 60))
-    until python3 "$here/ask.py" health >/dev/null 2>&1; do
+    until python3 "$here/ask.py" "$1" >/dev/null 2>&1; do
         ((SECONDS < deadline)) || return 1
         sleep 0.2
     done
@@ -61,21 +61,29 @@ inside apt-get update -qq 2>/dev/null
 inside apt-get install -y -qq --no-install-recommends /essaim.deb >"$root/install.log" 2>&1 || die "install: $(tail -n 5 "$root/install.log")"
 inside getent passwd essaim >/dev/null || die "no user essaim"
 
-say "configure: keys, one node, one coordinator"
+say "configure: shards, keys, a registry, and a machine that joins"
 inside /bin/sh -ec '
-cd /etc/essaim
-essaim keygen coordinator.key >/dev/null 2>&1 && essaim keygen node.key >/dev/null 2>&1
-cp coordinator.key.pub allowed
-printf "127.0.0.1:15700 %s\n" "$(cat node.key.pub)" > nodes
-printf "ESSAIM_OPTIONS=\"--model /usr/share/essaim/models/tiny-r1 --name one --listen 127.0.0.1:15700 --keys /etc/essaim/node.key --allow /etc/essaim/allowed\"\n" > expert-node-one.env
-printf "ESSAIM_OPTIONS=\"--model /usr/share/essaim/models/tiny-r1 --nodes /etc/essaim/nodes --keys /etc/essaim/coordinator.key --listen 127.0.0.1:18080\"\n" > coordinator.env
-chown essaim:essaim *.key && chmod 0400 *.key && chmod 0640 *.env nodes allowed && chgrp essaim *.env nodes allowed
+essaim shard --model /usr/share/essaim/models/tiny-r1 --out /var/lib/essaim/models/first --nodes 1 --quiet >/dev/null
+essaim keygen /etc/essaim/head.key >/dev/null 2>&1
+echo "ESSAIM_OPTIONS=\"--model /var/lib/essaim/models/first --registry /var/lib/essaim/registry --keys /etc/essaim/head.key --join-listen 127.0.0.1:15710 --listen 127.0.0.1:18080\"" >/etc/essaim/coordinator.env
+chown essaim:essaim /etc/essaim/head.key
+chmod 0640 /etc/essaim/coordinator.env && chgrp essaim /etc/essaim/coordinator.env
 '
 
+# What systemd does beside: the state folder is the user's.
+join() {
+    inside /bin/sh -ec '
+    token=$(essaim token --registry /var/lib/essaim/registry --keys /etc/essaim/head.key --at 127.0.0.1:15710 2>/dev/null)
+    essaim join "$token" --dir /var/lib/essaim/node --name one --listen 127.0.0.1:15700 --memory 1G --prepare 2>/dev/null
+    chown -R essaim:essaim /var/lib/essaim/node'
+}
+
 ask_of_units() {
-    unit_command 'essaim-expert-node@.service' one >"$root/node.log" 2>&1 &
     unit_command essaim-coordinator.service '' >"$root/coordinator.log" 2>&1 &
-    wait_for_health || die "not ready within a minute: $(cat "$root/node.log" "$root/coordinator.log")"
+    wait_until waits || die "it does not wait for nodes: $(cat "$root/coordinator.log")"
+    [[ -e $root/var/lib/essaim/node/node.json ]] || join || die "no join: $(cat "$root/coordinator.log")"
+    unit_command essaim-expert-node.service '' >"$root/node.log" 2>&1 &
+    wait_until health || die "not ready within a minute: $(cat "$root/node.log" "$root/coordinator.log")"
     python3 "$here/ask.py" question || die "no right answer: $(cat "$root/coordinator.log")"
     local pids=()
     mapfile -t pids < <(for p in /proc/[0-9]*; do [[ $(readlink "$p/root" 2>/dev/null) == "$root" ]] && echo "${p#/proc/}"; done)
@@ -94,11 +102,12 @@ inside dpkg -i /later.deb >"$root/upgrade.log" 2>&1 || die "upgrade: $(cat "$roo
 inside dpkg-query -W -f='${Version}' essaim | grep -q again || die "the later version is not installed"
 ask_of_units
 
-say "remove and purge"
+say "remove and purge; models are their owner's to remove"
+rm -r "$root/var/lib/essaim/models/first"
 inside dpkg --remove essaim >/dev/null
 inside dpkg --purge essaim >/dev/null 2>"$root/purge.log" || die "purge: $(cat "$root/purge.log")"
-left=$(cd "$root" && find . -path ./proc -prune -o -path ./repack -prune -o -iname '*essaim*' -print | grep -v -e '^./essaim.deb$' -e '/var/lib/apt' | sort)
-extra=$(printf '%s\n' "$left" | grep -v '^./etc/essaim' || true)
+left=$(cd "$root" && find . -path ./proc -prune -o -path ./repack -prune -o -ipath '*essaim*' ! -type d -print | grep -v -e '^./essaim.deb$' -e '/var/lib/apt' | sort)
+extra=$(printf '%s\n' "$left" | grep -vE '^./etc/essaim/|^./var/lib/essaim/node/(node.key|node.key.pub|node.json|allow|revoked)$' || true)
 [[ -z $extra ]] || die "purge left: $extra"
-[[ -e $root/etc/essaim/node.key ]] || die "purge took the keys"
+[[ -e $root/etc/essaim/head.key && -e $root/var/lib/essaim/node/node.key ]] || die "purge took the keys"
 say "ok: installed, answered, upgraded, answered, purged; configuration and keys stay"

@@ -6,6 +6,7 @@ change: host tuning there works on a copy of its settings, in /kernel. Everythin
 overlayfs and a cgroup2 that is mounted.
 """
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,6 +129,20 @@ def prepare_base(package):
     if not os.path.exists(key):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", key], check=True)
     shutil.copy(f"{key}.pub", os.path.join(BASE, "root/.ssh/authorized_keys"))
+
+
+def later_version(package, folder):
+    """The same files under a later version."""
+    tree = os.path.join(folder, "repack")
+    subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
+    control = os.path.join(tree, "DEBIAN", "control")
+    with open(control, encoding="utf-8") as file:
+        text = file.read()
+    with open(control, "w", encoding="utf-8") as file:
+        file.write(re.sub(r"^(Version: .*)$", r"\1+again", text, flags=re.M))
+    later = os.path.join(folder, "later.deb")
+    subprocess.run(["dpkg-deb", "-b", tree, later], check=True, capture_output=True)
+    return later
 
 
 class Machine:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""walk_lan_guide.py PACKAGE.deb [PAGE]: follows docs/lan-guide.md word by word on five machines (machines.py), head and node1 to node4.
+"""walk_lan_guide.py PACKAGE.deb [PAGE …]: follows docs/lan-guide.md word by word on five machines (machines.py), head and node1 to node4, then
+docs/operations.md in the same shells, with node5 as the machine that comes later.
 
-The page itself is the script. In its indented blocks a line "NAME# COMMAND" is typed on that machine, "all#" on every one, "nodeN#" on each
+The pages themselves are the script. In their indented blocks a line "NAME# COMMAND" is typed on that machine, "all#" on every one, "nodeN#" on each
 node with its number for N; the lines that follow are what it answers, where … stands for anything and {N} for a number. What a command
 answers beyond that, or otherwise, is a failure, and so is an exit code other than 0.
 """
@@ -11,14 +12,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import machines
 
 NAMES = ["head", "node1", "node2", "node3", "node4"]
-PAGE = os.path.join(machines.SOURCE, "docs", "lan-guide.md")
-PROMPT = re.compile(r"^ {4,}(head|node[1-4N]|all)# (.*)$")
+LATER = "node5"
+PAGES = [os.path.join(machines.SOURCE, "docs", page) for page in ("lan-guide.md", "operations.md")]
+PROMPT = re.compile(r"^ {4,}(head|node[1-5N]|all)# (.*)$")
 
 
 class Session:
@@ -72,7 +75,7 @@ def matches(expected, said):
     return re.fullmatch(pattern, said, flags=re.S) is not None
 
 
-def take(session, name, number, where, command, expected):
+def take(page, session, name, number, where, command, expected):
     """One step on one machine; what is wrong with it, or None."""
     typed, answer = command, "\n".join(expected)
     if where == "nodeN":
@@ -81,7 +84,7 @@ def take(session, name, number, where, command, expected):
     said, code = session.type(typed)
     print(f"{name}# {typed}   ({time.monotonic() - began:.1f} s)", flush=True)
     if code or not matches(answer, said):
-        return f"lan-guide.md:{number}: on {name}: exit code {code}; it said:\n{said}\nand the page:\n{answer}"
+        return f"{os.path.basename(page)}:{number}: on {name}: exit code {code}; it said:\n{said}\nand the page:\n{answer}"
     return None
 
 
@@ -94,37 +97,39 @@ def walk(sessions, page):
         where = step[1]
         names = NAMES if where == "all" else NAMES[1:] if where == "nodeN" else [where]
         with concurrent.futures.ThreadPoolExecutor(len(names)) as together:
-            for why in together.map(lambda name: take(sessions[name], name, *step), names):
+            for why in together.map(lambda name: take(page, sessions[name], name, *step), names):
                 if why:
                     sys.exit(why)
     return len(steps)
 
 
 def prepare(lan, package):
-    """What the page says its reader has: the package on each machine, and a login from head to the others."""
+    """What the pages say their reader has: the package on each machine, a later one on head, and a login from head to the others."""
     for machine in lan.machines.values():
         shutil.copy(package, machine.path("/root/"))
     head = lan["head"]
+    with tempfile.TemporaryDirectory(prefix="essaim-later-") as folder:
+        shutil.copy(machines.later_version(package, folder), head.path("/root/essaim_NEW.deb"))
     shutil.copy(os.path.join(machines.FOLDER, "ssh_key"), head.path("/root/.ssh/id_ed25519"))
-    head.run("chmod 0600 .ssh/id_ed25519; ssh-keyscan -t ed25519 node1 node2 node3 node4 >.ssh/known_hosts 2>/dev/null")
+    head.run(f"chmod 0600 .ssh/id_ed25519; ssh-keyscan -t ed25519 {' '.join([*NAMES[1:], LATER])} >.ssh/known_hosts 2>/dev/null")
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     why = machines.missing_rights()
     if why:
         sys.exit(f"walk_lan_guide: {why}")
-    package, page = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) == 3 else PAGE
-    with machines.Lan(NAMES, package) as lan:
+    package, pages, names = os.path.abspath(sys.argv[1]), sys.argv[2:] or PAGES, [*NAMES, LATER]
+    with machines.Lan(names, package) as lan:
         prepare(lan, package)
-        sessions = {name: Session(lan[name]) for name in NAMES}
+        sessions = {name: Session(lan[name]) for name in names}
         try:
-            count = walk(sessions, page)
+            count = sum(walk(sessions, page) for page in pages)
         finally:
             for session in sessions.values():
                 session.close()
-    print(f"ok: {count} commands of the page, on five machines, answered as it says")
+    print(f"ok: {count} commands of {len(pages)} page{'s' if len(pages) > 1 else ''}, on {len(names)} machines, answered as they say")
 
 
 main()

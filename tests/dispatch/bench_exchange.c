@@ -253,7 +253,7 @@ static void run(bool curve)
     peer p = {.curve = curve};
     int told[2];
     es_err err;
-    char folder[] = "/tmp/bench-exchange-XXXXXX", path[64];
+    char folder[] = "bench-exchange-XXXXXX", path[64];
     if (curve) {
         if (mkdtemp(folder) == NULL) exit(1);
         for (int i = 0; i < 2; i++) {

@@ -24,7 +24,7 @@ typedef struct nodes {
 void nodes_add(nodes *n, const char *part, const char *const *more);
 
 /* Kills a node, if it still lives, and starts it again at the same control endpoint. */
-void nodes_restart(nodes *n, size_t node, const char *part);
+void nodes_restart(nodes *n, size_t at, const char *part);
 
 /* Starts count nodes that share all experts. */
 void nodes_start(nodes *n, size_t count);

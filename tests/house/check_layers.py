@@ -18,7 +18,7 @@ ROOMS = {
     "core/experts": CORE | {"kernels", "weights"},
     "core/planner": CORE | {"weights"},
     "core/yardstick": CORE | {"kernels"},
-    "core/doctor": CORE | {"weights", "kernels", "planner", "net", "yardstick"},
+    "core/doctor": CORE | {"weights", "kernels", "experts", "planner", "net", "yardstick"},
     "core/net": CORE | {"messages"},
     "core/fetch": CORE | {"weights", "net"},
     "core/cluster": CORE | {"weights", "net", "messages"},

@@ -90,7 +90,7 @@ static void too_many_keys_are_refused(void **state)
 static void a_file_that_others_may_read_is_refused(void **state)
 {
     (void)state;
-    char path[] = "/tmp/essaim-keys-XXXXXX";
+    char path[] = "keys-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     static const char TEXT[] = "alice sk-alice-1234\n";

@@ -60,7 +60,7 @@ static int enter(void **state)
     static scene s;
     es_err err = {.text = ""};
     es_endpoint any;
-    s = (scene){.folder = "/tmp/essaim-allow-XXXXXX"};
+    s = (scene){.folder = "allow-XXXXXX"};
     if (mkdtemp(s.folder) == NULL) return -1;
     snprintf(s.list_path, sizeof s.list_path, "%s/allowed", s.folder);
     make_keys(&s, "server", &s.server_keys);

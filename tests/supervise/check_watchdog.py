@@ -1,4 +1,4 @@
-"""An expert node tells a service manager that its loop goes round, and stops when a thread of it is stuck."""
+"""An expert node tells a service manager that its loop goes round, and stops when a thread of it is stuck; so does a coordinator that waits."""
 import ctypes
 import os
 import re
@@ -109,4 +109,18 @@ def check_stuck_worker():
         node.stdout.close()
 
 
-run_checks([check_life, check_stuck_worker])
+def check_waiting():
+    """a coordinator that waits for its nodes has started and beats: it would be killed otherwise, however often it is started"""
+    with tempfile.TemporaryDirectory() as folder:
+        manager = Manager(folder)
+        environment = dict(os.environ, NOTIFY_SOCKET=manager.path, WATCHDOG_USEC=str(int(WATCHDOG_S * 1e6)))
+        head = subprocess.Popen([REAL, "--model", TINY, "--registry", os.path.join(folder, "registry"), "--listen", HOST + ":0"],
+                                stderr=subprocess.DEVNULL, env=environment)
+        expect("STATUS=waiting for nodes that hold all experts" in (manager.hear("READY=1", 60) or ""), "it says what it waits for")
+        for _ in range(3):
+            expect(manager.hear("WATCHDOG=1", WATCHDOG_S), "a beat in time")
+        head.send_signal(signal.SIGTERM)
+        expect(manager.hear("STOPPING=1", 5) and head.wait(10) == 0, "stopping")
+
+
+run_checks([check_life, check_stuck_worker, check_waiting])

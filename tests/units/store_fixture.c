@@ -25,7 +25,7 @@ const char *wide_v3(void)
 
 void folder_make(char ret_path[TEST_PATH_MAX])
 {
-    snprintf(ret_path, TEST_PATH_MAX, "/tmp/essaim-units-XXXXXX");
+    snprintf(ret_path, TEST_PATH_MAX, "units-XXXXXX");
     assert_non_null(mkdtemp(ret_path));
 }
 

@@ -45,7 +45,7 @@ for (const theme of ['light', 'dark']) {
     }
 }
 
-pageTest('the theme is switched by hand, and stays', {theme: 'light'}, async (page) => {
+pageTest('the theme is switched by hand and stays, or goes with the system', {theme: 'light'}, async (page) => {
     const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const light = await ground();
     await page.getByRole('button', {name: 'Settings'}).click();
@@ -55,6 +55,11 @@ pageTest('the theme is switched by hand, and stays', {theme: 'light'}, async (pa
     await page.reload();
     await until('the ground is dark again', async () => (await ground()) !== light);
     assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+    await page.getByRole('button', {name: 'Settings'}).click();
+    await page.getByText('As the system', {exact: true}).click();
+    await until('the ground is light, as the system', async () => (await ground()) === light);
+    await page.emulateMedia({colorScheme: 'dark'});
+    await until('the ground is dark, as the system', async () => (await ground()) !== light);
 });
 
 pageTest('the swarm is told at a glance: nodes, rates, KV memory, the heat of the experts', {}, async (page) => {
