@@ -162,14 +162,13 @@ static void take_state(es_membership *m, es_member *member, const es_node_state 
         member->drained = true;
         member->ordered = false;
     }
+    set_why(member, state->failure);
     if (failed) {
-        set_why(member, state->failure);
         if (member->asked) member->pause_ns = in_ms(now_ns, PAUSE_FAILED_MS);
     }
     if (!loading || failed) {
         member->wants_hello |= member->asked || other;
         member->asked = false;
-        if (!failed) set_why(member, "");
     }
     member->state = *state;
 }

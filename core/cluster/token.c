@@ -56,9 +56,12 @@ void es_token_format(const es_token *token, char ret_text[ES_TOKEN_TEXT_MAX])
 
 static es_status read_bytes(const char *text, size_t length, es_token *to, es_err *err)
 {
+    static const char LETTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     uint8_t bytes[ALL_BYTES], check[crypto_generichash_BYTES_MIN];
     size_t count = 0;
-    if (sodium_base642bin(bytes, sizeof bytes, text, length, NULL, &count, NULL, BASE64) != 0 || count < 1)
+    /* libsodium takes some bytes beyond ASCII for letters. */
+    if (strspn(text, LETTERS) != length ||
+        sodium_base642bin(bytes, sizeof bytes, text, length, NULL, &count, NULL, BASE64) != 0 || count < 1)
         return es_err_set(err, ES_INVALID, "the token is damaged: a letter is missing, wrong or too many");
     if (bytes[0] != VERSION)
         return es_err_set(err, ES_UNSUPPORTED, "the token is of version %u, this program reads %d", bytes[0],

@@ -50,6 +50,7 @@ struct es_fetcher {
     size_t taken_first, taken_count;
     uint64_t fetched_bytes;
     char failure[ES_NODE_FAILURE_MAX];
+    bool disk; /* the failure is our own disk's */
     es_fetcher_wake_fn *wake;
     void *context;
 
@@ -175,7 +176,7 @@ static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, cons
 
 /* Asks for what is missing, some reads ahead, and puts what comes. */
 static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t total, es_unit_file *file,
-                          es_err *err)
+                          bool *ret_disk, es_err *err)
 {
     uint64_t asked = es_unit_file_done(file), generation = UINT64_MAX, first = 0;
     es_shard_request request = {.ask = ES_SHARD_READ};
@@ -203,7 +204,9 @@ static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t to
              (count < ES_SHARD_READ_MAX && count != total - done) ||
              es_crc32c(bytes, count) != reply.payload_crc32c))
             status = es_err_set(err, ES_CORRUPT, "other bytes than were asked for");
-        if (status == ES_OK) status = es_unit_file_put(file, bytes, count, err);
+        if (status != ES_OK) return status;
+        status = es_unit_file_put(file, bytes, count, err);
+        *ret_disk = status != ES_OK;
         if (status != ES_OK) return status;
         pthread_mutex_lock(&f->lock);
         f->fetched_bytes += count;
@@ -232,8 +235,11 @@ static es_status fetch_from(es_fetcher *f, const es_peer *who, const es_fetch_or
     status = es_unit_file_open(f->options.dir, &plan, more_bytes, &file, err);
     if (status != ES_OK) return status;
     *ret_disk = false;
-    status = read_all(f, what, plan.bytes, file, err);
-    if (status == ES_OK) status = es_unit_file_finish(file, ret_fetched->path, sizeof ret_fetched->path, err);
+    status = read_all(f, what, plan.bytes, file, ret_disk, err);
+    if (status == ES_OK) {
+        status = es_unit_file_finish(file, ret_fetched->path, sizeof ret_fetched->path, err);
+        *ret_disk = status == ES_IO;
+    }
     es_unit_file_close(&file);
     return status;
 }
@@ -263,10 +269,11 @@ static void note_lie(es_fetcher *f, const es_peer *who)
 }
 
 /* From whoever has it. */
-static es_status fetch(es_fetcher *f, const es_fetch_order *what, es_fetched *ret_fetched, es_err *err)
+static es_status fetch(es_fetcher *f, const es_fetch_order *what, es_fetched *ret_fetched, bool *ret_disk,
+                       es_err *err)
 {
     es_peer *who = NULL;
-    bool disk = false;
+    *ret_disk = false;
     *ret_fetched = (es_fetched){.layer = what->layer, .expert = what->expert};
     if (es_unit_file_find(f->options.dir, what->layer, what->expert, ret_fetched->path,
                           sizeof ret_fetched->path))
@@ -278,18 +285,26 @@ static es_status fetch(es_fetcher *f, const es_fetch_order *what, es_fetched *re
     if (who == NULL) return es_err_set(err, ES_NO_MEMORY, "list of peers");
     es_status status =
         count > 0 ? ES_NOT_FOUND : es_err_set(err, ES_NOT_FOUND, "nobody is known here who could have it");
-    for (size_t i = 0; i < count && status != ES_OK && status != ES_CANCELLED && !disk; i++) {
-        status = fetch_from(f, &who[i], what, ret_fetched, &disk, err);
+    for (size_t i = 0; i < count && status != ES_OK && status != ES_CANCELLED && !*ret_disk; i++) {
+        status = fetch_from(f, &who[i], what, ret_fetched, ret_disk, err);
         if (status == ES_CORRUPT) note_lie(f, &who[i]);
         if (status != ES_OK) {
-            if (!disk) es_err_prefix(err, "%s", who[i].name);
+            if (!*ret_disk) es_err_prefix(err, "%s", who[i].name);
             es_asker_close(&f->asker);
         }
     }
     free(who);
-    if (status != ES_OK && !disk)
+    if (status != ES_OK && !*ret_disk)
         es_err_prefix(err, "layer %zu: expert %zu: not fetched yet", what->layer, what->expert);
     return status;
+}
+
+/* Our own disk: its operator is told here, not only who asks for the node's state. Under the lock. */
+static void tell_of_disk(es_fetcher *f, bool disk, const char *text)
+{
+    if (disk && !f->disk) es_log(ES_LOG_WARN, "fetching waits, and is tried again: %s", text);
+    if (!disk && f->disk) es_log(ES_LOG_INFO, "fetching goes on");
+    f->disk = disk;
 }
 
 static void set_failure(es_fetcher *f, const char *text)
@@ -329,8 +344,10 @@ static void *fetcher_main(void *context)
         es_fetched fetched;
         es_err err = {.text = ""};
         pthread_mutex_unlock(&f->lock);
-        es_status status = fetch(f, &what, &fetched, &err);
+        bool disk = false;
+        es_status status = fetch(f, &what, &fetched, &disk, &err);
         pthread_mutex_lock(&f->lock);
+        if (status != ES_CANCELLED) tell_of_disk(f, disk, err.text);
         if (status == ES_OK) {
             set_failure(f, "");
             hand_over(f, &what, &fetched);

@@ -95,6 +95,12 @@ static bool received(int fd, uint64_t *ret_bytes)
     return true;
 }
 
+unsigned es_flood_guard_look_ms(const es_flood_guard *guard)
+{
+    size_t ms = ES_FLOOD_LOOK_MS + guard->count / 4;
+    return guard->count == 0 || ms > ES_FLOOD_IDLE_MS ? ES_FLOOD_IDLE_MS : (unsigned)ms;
+}
+
 size_t es_flood_guard_check(es_flood_guard *guard)
 {
     size_t cut = 0;

@@ -21,7 +21,12 @@ void es_flood_guard_destroy(es_flood_guard **guard);
 /* A whole message came. Cheap. */
 void es_flood_guard_saw(es_flood_guard *guard, es_message *message);
 
-/* Looks at every connection and ends those that sent too much; how many. Call it a few times a second. */
+/* Looks at every connection and ends those that sent too much; how many. Between two looks a peer may send
+ * what the network carries. */
 size_t es_flood_guard_check(es_flood_guard *guard);
+
+/* Until it is worth another look: soon while somebody is connected, later the more they are. */
+enum { ES_FLOOD_LOOK_MS = 25, ES_FLOOD_IDLE_MS = 250 };
+unsigned es_flood_guard_look_ms(const es_flood_guard *guard);
 
 #endif

@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16, TICK_MS = 250 };
+enum { QUEUE_MESSAGES = 8, IN_A_ROW = 16 };
 
 /* The next layer's request often comes soon after a reply. */
 static const uint64_t SPIN_NS = 50000;
@@ -191,6 +191,24 @@ static void tell_round(const es_service *service, uint64_t now_ns)
     if (service->work.round != NULL) service->work.round(service->work.round_context, now_ns);
 }
 
+static int look_ms(const es_service *service)
+{
+    unsigned control = es_flood_guard_look_ms(service->control_guard),
+             data = es_flood_guard_look_ms(service->data_guard);
+    return (int)(control < data ? control : data);
+}
+
+/* Who sends without end is cut off before it fills the memory. */
+static void check_floods(es_service *service, uint64_t now_ns)
+{
+    if (now_ns - service->checked_ns < (uint64_t)look_ms(service) * 1000000) return;
+    service->checked_ns = now_ns;
+    size_t cut = es_flood_guard_check(service->control_guard) + es_flood_guard_check(service->data_guard);
+    service->stats.malformed += cut;
+    if (cut > 0)
+        es_log(ES_LOG_WARN, "cut off %zu peer%s that never ended a message", cut, cut == 1 ? "" : "s");
+}
+
 /* Computes up to limit requests, in turns; *ret_some: there was one. */
 static es_status compute_in_turns(es_service *service, int limit, bool *ret_some, es_err *err)
 {
@@ -206,6 +224,7 @@ static es_status compute_in_turns(es_service *service, int limit, bool *ret_some
         es_message_close(&message);
         uint64_t end_ns = es_clock_now_ns();
         es_turns_charge(&service->turns, end_ns - start_ns);
+        check_floods(service, end_ns);
         tell_round(service, end_ns);
     }
     return ES_OK;
@@ -217,18 +236,7 @@ static void sleep_for_messages(const es_service *service)
                               {es_channel_socket(service->data), 0, ZMQ_POLLIN, 0},
                               {NULL, es_signals_fd(), ZMQ_POLLIN, 0},
                               {NULL, es_loader_fd(service->work.loader), ZMQ_POLLIN, 0}};
-    zmq_poll(items, 4, TICK_MS);
-}
-
-/* Who sends without end is cut off before it fills the memory. */
-static void check_floods(es_service *service, uint64_t now_ns)
-{
-    if (now_ns - service->checked_ns < (uint64_t)TICK_MS * 1000000) return;
-    service->checked_ns = now_ns;
-    size_t cut = es_flood_guard_check(service->control_guard) + es_flood_guard_check(service->data_guard);
-    service->stats.malformed += cut;
-    if (cut > 0)
-        es_log(ES_LOG_WARN, "cut off %zu peer%s that never ended a message", cut, cut == 1 ? "" : "s");
+    zmq_poll(items, 4, look_ms(service));
 }
 
 /* Between requests the holding may become another. */

@@ -78,6 +78,20 @@ def one_after_another(*faults):
     return fault
 
 
+def row_of(result):
+    """A result as docs/faults.md has it."""
+    stall = result.get("stall_ms")
+    columns = [str(result["row"]), result["fault"]]
+    if stall:
+        back = result["back_to_95_percent_s"]
+        columns += [f"{stall['median']:.0f} / {stall['p99']:.0f} / {stall['max']:.0f}", f"{result['lost']} of {result['requests'] + result['lost']}",
+                    "–" if back is None else f"{back} s"]
+    else:
+        columns += ["–", "–", "–"]
+    besides = [f"{name}: {value}" for name, value in result.get("told", {}).items()] + [f"PROBLEM: {problem}" for problem in result["problems"]]
+    return "| " + " | ".join([*columns, "; ".join(besides).replace("|", "/")]) + " |"
+
+
 def line_of(result):
     """A result for people."""
     stall = result.get("stall_ms")

@@ -55,14 +55,14 @@ class Fleet(Swarm):
         if done.returncode:
             raise RuntimeError(f"node add: {done.stderr}")
 
-    def start_node(self, n, keys=None, model=MODEL, more=()):
+    def start_node(self, n, keys=None, model=None, more=()):
         return super().start_node(n, keys, model, [*(self.registry if self.by_themselves else []), *more])
 
     def start_coordinator(self, head=0):
         host = self.heads[head]
         for n in range(len(self.nodes)):
             self.put_in(n)
-        return Process(host, [program("essaim-coordinator"), "--model", MODEL, *self.registry, "--keys", self.key_file("coordinator"), "--threads", "1",
+        return Process(host, [program("essaim-coordinator"), "--model", self.model, "--model-name", "tiny-r1", *self.registry, "--keys", self.key_file("coordinator"), "--threads", "1",
                               "--listen", f"{host.address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 
     def cluster(self, head=0):

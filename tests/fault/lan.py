@@ -79,6 +79,7 @@ def enter():
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     ip("link", "set", "lo", "up")
-    ip("link", "add", BRIDGE, "type", "bridge")
+    # An address of its own: else the bridge has its ports' lowest, and when that one goes, nobody finds it until the neighbours' tables lapse.
+    ip("link", "add", BRIDGE, "address", "02:00:00:00:00:fe", "type", "bridge")
     ip("addr", "add", f"{NETWORK}.254/24", "dev", BRIDGE)
     ip("link", "set", BRIDGE, "up")

@@ -12,12 +12,13 @@ import lan
 
 def all_cases():
     """(kind, case), by row; kind "quick": part of the short form, "full": of the long one."""
+    import rows_disk
     import rows_fleet
     import rows_many
     import rows_nodes
     import rows_peers
     import rows_wire
-    every = [*rows_nodes.cases(), *rows_peers.cases(), *rows_wire.cases(), *rows_many.cases(), *rows_fleet.cases()]
+    every = [*rows_nodes.cases(), *rows_peers.cases(), *rows_wire.cases(), *rows_many.cases(), *rows_fleet.cases(), *rows_disk.cases()]
     return sorted(every, key=lambda entry: first_row(entry[1]))
 
 
@@ -47,6 +48,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="only the short form")
     parser.add_argument("--rows", default="", help="only these rows of the list, 1,3,5")
     parser.add_argument("--repeat", type=int, default=1, help="each this often")
+    parser.add_argument("--markdown", action="store_true", help="a row of docs/faults.md for each, instead of lines for people")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
     problem = lan.missing_rights() or capture.missing()
@@ -55,7 +57,7 @@ def main():
         return 77
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that swarms end with us
     lan.enter()
-    from case import Case, line_of
+    from case import Case, line_of, row_of
     if args.quick:
         Case.before, Case.after = 1.2, 1.0
     expected = expected_answers()
@@ -72,7 +74,7 @@ def main():
             began = time.monotonic()
             results.append(case.run(expected))
             results[-1]["took_s"] = round(time.monotonic() - began, 1)
-            print(line_of(results[-1]), flush=True)
+            print((row_of if args.markdown else line_of)(results[-1]), flush=True)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)

@@ -57,6 +57,8 @@ class Process:
 class Swarm:
     """parts: what each node holds, "1/2"; bad: nodes (counted from 0) whose link is a cable."""
 
+    model = MODEL
+
     def __init__(self, folder, parts, bad=(), options=(), heads=1, node_options=()):
         self.folder, self.parts, self.options, self.node_options = folder, parts, list(options), list(node_options)
         self.hosts = [lan.Host(10 + n, program("tests/cable") if n in bad else None) for n in range(len(parts))]
@@ -93,14 +95,14 @@ class Swarm:
             print(*keys, sep="\n", file=file)
         os.replace(f"{path}.new", path)
 
-    def start_node(self, n, keys=None, model=MODEL, more=()):
-        return Process(self.hosts[n], [program("essaim-expert-node"), "--model", model, "--part", self.parts[n], "--listen", f"{self.hosts[n].address}:5700",
+    def start_node(self, n, keys=None, model=None, more=()):
+        return Process(self.hosts[n], [program("essaim-expert-node"), "--model", model or self.model, "--part", self.parts[n], "--listen", f"{self.hosts[n].address}:5700",
                                        "--data-port", "5701", "--name", f"n{n + 1}", "--threads", "1", "--keys", self.key_file(keys or f"n{n + 1}"),
                                        "--allow", os.path.join(self.folder, "allow"), *self.node_options, *more], os.path.join(self.folder, f"n{n + 1}.log"))
 
     def start_coordinator(self, head=0):
         nodes = [word for n, host in enumerate(self.hosts) for word in ("--node", f"{host.address}:5700,{self.keys[n + 1]}")]
-        return Process(self.heads[head], [program("essaim-coordinator"), "--model", MODEL, *nodes, "--keys", self.key_file("coordinator"), "--threads", "1",
+        return Process(self.heads[head], [program("essaim-coordinator"), "--model", self.model, *nodes, "--keys", self.key_file("coordinator"), "--threads", "1",
                                           "--listen", f"{self.heads[head].address}:8080", "--allow-anonymous", "--quiet", *self.options], self.log_file(head))
 
     def restart_node(self, n):
