@@ -64,13 +64,18 @@ def main():
         right = reference.stop()
         alone.stop()
 
-        head = Head("--model-name", "tiny-r1", "--keys", key, "--registry", registry, "--join-listen", at)
+        head = Head("--model-name", "tiny-r1", "--keys", key, "--registry", registry, "--join-listen", at, "--log-level", "debug")
         running.append(head)
         wait_for("the registry", registry.is_dir)
 
+        tokens = []
+
         def join(name):
             token = essaim("token", "--registry", registry, "--keys", key, "--at", at).split()[0]
-            machine = Machine(home, name, token, "--name", name, "--listen", f"127.0.0.1:{ports()}", "--memory", "1G")
+            at_node = f"127.0.0.1:{ports()}"
+            machine = Machine(home, name, token, "--name", name, "--listen", at_node, "--memory", "1G")
+            machine.at = at_node
+            tokens.append(token)
             running.append(machine)
             return machine
 
@@ -84,6 +89,8 @@ def main():
         essaim("status", "--url", head.url, "--wait", "60", "--nodes", "2", "--ready")
         assert head.settled(["n1", "n2"]), head.membership()
         assert "2 of 3 nodes hold" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
+        doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
+        assert all(f"link.{machine.at}.round_trip" in doctor for machine in (one, two)), doctor
         mine = shards_of(two)
         assert 0 < len(mine) < len(everything), (len(mine), len(everything))
 
@@ -104,6 +111,12 @@ def main():
         for prompt, answer in seen.items():
             assert right.get(prompt, answer) == answer, (prompt, answer, right[prompt])
         assert set(seen) & set(right), "nothing was compared"
+
+        # Tokens let machines in: they are in no log, at any level, not even in part
+        said = "\n".join(line for program in running for line in program.said)
+        for token in tokens:
+            secret = token.split("@")[0]
+            assert "joins at" in said and secret not in said and secret[:24] not in said and secret[24:] not in said, "a token in a log"
     except BaseException:
         for program in running:
             print(type(program).__name__, *program.said[-15:], sep="\n  ", file=sys.stderr)
