@@ -95,12 +95,19 @@ static es_status measure(doctor *d, es_err *err)
 {
     es_machine_memory memory;
     bool quick = d->values->quick;
+    /* FP8 as released has its head in BF16. */
+    const es_format own[] = {d->subject.format, ES_FORMAT_BF16};
     static const es_format FORMATS[] = {ES_FORMAT_Q4_K, ES_FORMAT_FP8, ES_FORMAT_Q8_0, ES_FORMAT_Q6_K,
                                         ES_FORMAT_BF16};
-    const es_format *formats = d->has_subject ? &d->subject.format : FORMATS;
-    size_t count = quick ? 0 : d->has_subject ? 1 : sizeof FORMATS / sizeof FORMATS[0];
+    const es_format *formats = d->has_subject ? own : FORMATS;
+    size_t count = quick            ? 0
+                   : d->has_subject ? (own[0] == ES_FORMAT_FP8 ? 2 : 1)
+                                    : sizeof FORMATS / sizeof FORMATS[0];
     es_status status =
         es_doctor_measure(d->kernels, d->pool, quick ? RUNS_QUICK : RUNS, formats, count, &d->speeds, err);
+    if (status == ES_OK && d->has_subject)
+        status = es_held_measure(d->values->subjects.item, d->values->subjects.count, d->kernels, d->pool,
+                                 &d->speeds.held, err);
     if (status == ES_OK) status = es_machine_memory_read(ES_MEMINFO_PATH, &memory, err);
     if (status != ES_OK) return status;
     d->measured = true;
@@ -109,6 +116,7 @@ static es_status measure(doctor *d, es_err *err)
     d->machine.read_bytes_per_s = d->speeds.read_bytes_per_s;
     d->machine.int_ops_per_s = d->speeds.int_ops_per_s;
     d->machine.float_ops_per_s = d->speeds.float_ops_per_s;
+    es_doctor_learn_shares(&d->speeds, &d->machine);
     return ES_OK;
 }
 
@@ -298,8 +306,7 @@ static void learn_from_links(doctor *d)
         const es_link_report *r = &d->links[i].report;
         if (r->loopback) continue;
         best = fmax(best, fmin(r->to_bytes_per_s, r->from_bytes_per_s));
-        double took = r->network_s > 0 ? r->network_s : r->round_trip_s;
-        if (r->rounds > 0) round_trip = fmin(round_trip, took);
+        if (r->rounds > 0) round_trip = fmin(round_trip, r->round_trip_s);
     }
     bool by_wire = best > 0 && best < 0.7 * d->speeds.encrypt_bytes_per_s;
     if (by_wire && (d->machine.nic_bytes_per_s <= 0 || best < 0.7 * d->machine.nic_bytes_per_s))
@@ -335,7 +342,7 @@ static es_status save(const doctor *d, es_err *err)
         if (r->loopback) {
             memcpy(m->host, d->machine.name, sizeof m->host);
         } else {
-            m->round_trip_s = r->network_s > 0 ? r->network_s : r->round_trip_s;
+            m->round_trip_s = r->round_trip_s;
             if (m->nic_bytes_per_s <= 0) m->nic_bytes_per_s = fmin(r->to_bytes_per_s, r->from_bytes_per_s);
         }
         memcpy(m->name, r->peer.name, sizeof m->name);

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 10000, ARGS_MAX = 48 + 2 * CLI_JOIN_SHARDS_MAX, PORTS = 3 };
+enum { ANSWER_MS = 10000, ARGS_MAX = 48 + 2 * CLI_JOIN_SHARDS_MAX + 2 * ES_REGISTRY_OPTION_COUNT, PORTS = 3 };
 
 /* Beside what weights take. */
 static const uint64_t MARGIN_BYTES = 1u << 30;
@@ -30,7 +30,9 @@ typedef struct join_values {
     const char *token, *dir, *name, *listen, *memory;
     es_option_list shards;
     size_t threads;
+    const char *advertise, *rack;
     bool lock_memory, prepare;
+    es_registry_options registry;
 } join_values;
 
 /* The paths in the node's folder. */
@@ -170,6 +172,65 @@ static es_status ask(const cli_join_state *state, const es_token *token, const e
     return status;
 }
 
+/* Files are found again wherever the node is started from. */
+static bool is_path(const es_option *option)
+{
+    return strcmp(option->argument, "FILE") == 0;
+}
+
+/* What was said here comes before what the coordinator told, and before what was said at the first start. */
+static es_status take_registry(const join_values *v, cli_join_state *state, es_err *err)
+{
+    es_status status = ES_OK;
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT && status == ES_OK; i++) {
+        const char *value;
+        memcpy(&value, (const char *)&v->registry + ES_REGISTRY_OPTIONS[i].at, sizeof value);
+        char *real = value != NULL && is_path(&ES_REGISTRY_OPTIONS[i]) ? realpath(value, NULL) : NULL;
+        if (value != NULL && is_path(&ES_REGISTRY_OPTIONS[i]) && real == NULL)
+            status = es_err_set(err, ES_NOT_FOUND, "%s %s: %s", ES_REGISTRY_OPTIONS[i].name, value,
+                                strerror(errno));
+        if (status == ES_OK && value != NULL)
+            status = cli_join_state_set_registry(state, i, real != NULL ? real : value, err);
+        free(real);
+    }
+    return status;
+}
+
+static size_t registry_option(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(ES_REGISTRY_OPTIONS[i].name, name) != 0) i++;
+    return i;
+}
+
+/* With etcd the node announces itself, so it has to reach it: known now, not when nobody finds the node. */
+static es_status try_registry(const es_joined *joined, cli_join_state *state, es_err *err)
+{
+    es_registry_options options;
+    es_registry *registry = NULL;
+    es_status status = ES_OK;
+    cli_join_state_registry(state, &options);
+    if (joined->etcd[0] == '\0' && options.etcd != NULL)
+        return es_err_set(err, ES_INVALID, "--etcd: this swarm has none, its coordinator keeps the registry");
+    if (joined->etcd[0] == '\0') return ES_OK;
+    if (options.etcd == NULL)
+        status = cli_join_state_set_registry(state, registry_option("--etcd"), joined->etcd, err);
+    if (status == ES_OK && options.prefix == NULL && joined->etcd_prefix[0] != '\0')
+        status =
+            cli_join_state_set_registry(state, registry_option("--etcd-prefix"), joined->etcd_prefix, err);
+    cli_join_state_registry(state, &options);
+    if (status == ES_OK) fprintf(stderr, "asking etcd at %s\n", options.etcd);
+    if (status == ES_OK) status = es_registry_open(&options, &registry, err);
+    es_registry_close(&registry);
+    if (status == ES_OK) return ES_OK;
+    char text[ES_ERR_TEXT_MAX];
+    snprintf(text, sizeof text, "%s", err->text);
+    return es_err_set(err, status,
+                      "%.300s: this swarm's registry is etcd at %.200s, where this machine announces itself; "
+                      "try again with --etcd and its like, the token stays good for this machine",
+                      text, options.etcd);
+}
+
 /* Everything that the node needs, its settings last: what is cut short before is done again. */
 static es_status write_state(const char *dir, const paths *p, const cli_join_state *state,
                              const es_joined *joined, es_err *err)
@@ -203,8 +264,11 @@ static es_status join(const join_values *v, const paths *p, cli_join_state *stat
     if (status == ES_OK) status = make_folder(v->dir, 0700, err);
     if (status == ES_OK) status = own_keys(p, &keys, err);
     if (status == ES_OK) status = choose(v, at, &token, state, err);
+    if (status == ES_OK) status = take_registry(v, state, err);
     if (status == ES_OK) fprintf(stderr, "asking %s\n", at);
     if (status == ES_OK) status = ask(state, &token, &keys, joined, err);
+    if (status == ES_OK) strcpy(state->control, joined->control);
+    if (status == ES_OK) status = try_registry(joined, state, err);
     if (status == ES_OK) status = write_state(v->dir, p, state, joined, err);
     if (status == ES_OK)
         fprintf(stderr, "joined as %s, others reach it at %s\n", joined->name, joined->control);
@@ -240,6 +304,19 @@ static es_status become(const join_values *v, const paths *p, const cli_join_sta
         argv[n++] = "--shard";
         argv[n++] = state->shards[i];
     }
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT; i++)
+        if (state->registry[i] != NULL) {
+            argv[n++] = ES_REGISTRY_OPTIONS[i].name;
+            argv[n++] = state->registry[i];
+        }
+    if (state->registry[registry_option("--etcd")] != NULL) {
+        argv[n++] = "--advertise";
+        argv[n++] = v->advertise != NULL ? v->advertise : state->control;
+        if (v->rack != NULL) argv[n++] = "--rack";
+        if (v->rack != NULL) argv[n++] = v->rack;
+    } else if (v->advertise != NULL || v->rack != NULL) {
+        return es_err_set(err, ES_INVALID, "--advertise and --rack are for swarms whose registry is etcd");
+    }
     if (v->lock_memory) argv[n++] = "--lock-memory";
     argv[n] = NULL;
     ES_ASSERT(n < ARGS_MAX);
@@ -257,8 +334,11 @@ static es_status run(const void *arg, es_err *err)
     if (status == ES_OK) status = cli_join_state_load(v->dir, &state, err);
     if (status == ES_NOT_FOUND)
         status = join(v, &p, &state, err);
-    else if (status == ES_OK && v->token != NULL)
-        fprintf(stderr, "%s: joined already as %s: the token is not used\n", v->dir, state.name);
+    else if (status == ES_OK) {
+        if (v->token != NULL)
+            fprintf(stderr, "%s: joined already as %s: the token is not used\n", v->dir, state.name);
+        status = take_registry(v, &state, err);
+    }
     if (status == ES_OK && !v->prepare) status = become(v, &p, &state, err);
     cli_join_state_fini(&state);
     return status;
@@ -326,11 +406,26 @@ static const es_option RUN_OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(join_values, lock_memory),
      .help = "keep all weights in memory"},
+    {.name = "--advertise",
+     .kind = ES_OPTION_TEXT,
+     .argument = "HOST:PORT",
+     .at = offsetof(join_values, advertise),
+     .fallback = "as when it joined",
+     .help = "with etcd: where coordinators reach it now, for machines whose address changes"},
+    {.name = "--rack",
+     .kind = ES_OPTION_TEXT,
+     .argument = "NAME",
+     .at = offsetof(join_values, rack),
+     .help = "with etcd: machines of one rack fail together"},
 };
 
 static const es_option_set SETS[] = {
     {.heading = "Joining", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
     {.heading = "The node", .options = RUN_OPTIONS, .count = sizeof RUN_OPTIONS / sizeof RUN_OPTIONS[0]},
+    {.heading = "Registry, when the swarm's is etcd: what is not said is as the coordinator told",
+     .options = ES_REGISTRY_OPTIONS + 1,
+     .count = ES_REGISTRY_OPTION_COUNT - 1,
+     .at = offsetof(join_values, registry)},
 };
 
 static const es_example EXAMPLES[] = {

@@ -33,10 +33,57 @@ static void read_shards(es_fields *fields, cli_join_state *state)
     }
 }
 
+es_status cli_join_state_set_registry(cli_join_state *state, size_t option, const char *value, es_err *err)
+{
+    char *copy = strdup(value);
+    if (copy == NULL) return es_err_set(err, ES_NO_MEMORY, "settings of this machine");
+    free(state->registry[option]);
+    state->registry[option] = copy;
+    return ES_OK;
+}
+
+void cli_join_state_registry(const cli_join_state *state, es_registry_options *ret_options)
+{
+    *ret_options = (es_registry_options){.folder = NULL};
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT; i++)
+        memcpy((char *)ret_options + ES_REGISTRY_OPTIONS[i].at, &state->registry[i],
+               sizeof state->registry[i]);
+}
+
+/* {"--etcd": URL, ...}: of old there is none. */
+static void read_registry(es_fields *fields, cli_join_state *state)
+{
+    const char *keys[ES_REGISTRY_OPTION_COUNT + 1] = {NULL};
+    const json_t *object = json_object_get(fields->object, "registry");
+    char *text = object != NULL ? malloc(FILE_BYTES_MAX) : NULL;
+    if (object == NULL) return;
+    if (text == NULL) fields->status = es_err_set(fields->err, ES_NO_MEMORY, "%s", fields->where);
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT; i++) keys[i] = ES_REGISTRY_OPTIONS[i].name;
+    if (fields->status == ES_OK) es_fields_text(fields, "control", state->control, sizeof state->control);
+    es_fields inner = {.status = fields->status};
+    if (inner.status == ES_OK) inner = es_fields_of(fields->where, object, keys, fields->err);
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT && inner.status == ES_OK; i++) {
+        if (json_object_get(object, keys[i]) == NULL) continue;
+        es_fields_text(&inner, keys[i], text, FILE_BYTES_MAX);
+        if (inner.status == ES_OK) inner.status = cli_join_state_set_registry(state, i, text, fields->err);
+    }
+    fields->status = inner.status;
+    free(text);
+}
+
+static json_t *registry_json(const cli_join_state *state)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT; i++)
+        if (state->registry[i] != NULL)
+            json_object_set_new(object, ES_REGISTRY_OPTIONS[i].name, json_string(state->registry[i]));
+    return object;
+}
+
 es_status cli_join_state_load(const char *dir, cli_join_state *ret_state, es_err *err)
 {
-    static const char *const KEYS[] = {"format",     "version", "name",   "listen", "source",
-                                       "source_key", "memory",  "shards", NULL};
+    static const char *const KEYS[] = {"format", "version", "name",    "listen",   "source", "source_key",
+                                       "memory", "shards",  "control", "registry", NULL};
     char path[PATH_MAX], format[sizeof FORMAT], *text;
     size_t bytes;
     json_t *object;
@@ -58,6 +105,7 @@ es_status cli_join_state_load(const char *dir, cli_join_state *ret_state, es_err
     es_fields_text(&fields, "source_key", ret_state->source_key, sizeof ret_state->source_key);
     ret_state->memory_bytes = es_fields_number(&fields, "memory", 1, (uint64_t)1 << 52);
     if (fields.status == ES_OK) read_shards(&fields, ret_state);
+    if (fields.status == ES_OK) read_registry(&fields, ret_state);
     json_decref(object);
     if (fields.status != ES_OK) cli_join_state_fini(ret_state);
     return fields.status;
@@ -72,10 +120,10 @@ es_status cli_join_state_save(const char *dir, const cli_join_state *state, es_e
     json_t *shards = json_array();
     for (size_t i = 0; i < state->shard_count; i++)
         json_array_append_new(shards, json_string(state->shards[i]));
-    json_t *all =
-        json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:I, s:o}", "format", FORMAT, "version", VERSION, "name",
-                  state->name, "listen", state->listen, "source", state->source, "source_key",
-                  state->source_key, "memory", (json_int_t)state->memory_bytes, "shards", shards);
+    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:o}", "format", FORMAT, "version",
+                            VERSION, "name", state->name, "listen", state->listen, "source", state->source,
+                            "source_key", state->source_key, "memory", (json_int_t)state->memory_bytes,
+                            "shards", shards, "control", state->control, "registry", registry_json(state));
     FILE *file = all == NULL ? NULL : fopen(part, "we");
     bool good = file != NULL && json_dumpf(all, file, JSON_INDENT(1)) == 0 && fputc('\n', file) != EOF &&
                 fflush(file) == 0 && fsync(fileno(file)) == 0;
@@ -91,5 +139,6 @@ es_status cli_join_state_save(const char *dir, const cli_join_state *state, es_e
 void cli_join_state_fini(cli_join_state *state)
 {
     for (size_t i = 0; i < state->shard_count; i++) free(state->shards[i]);
+    for (size_t i = 0; i < ES_REGISTRY_OPTION_COUNT; i++) free(state->registry[i]);
     *state = (cli_join_state){.name = ""};
 }

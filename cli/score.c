@@ -1,9 +1,9 @@
 /* essaim score: feeds tokens, writes logits, tells how surprised the model was. */
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/size.h"
 #include "cli/commands.h"
 #include "cli/engine.h"
+#include "cli/stage_times.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -93,20 +93,16 @@ static double surprise(const float *logits, size_t vocab, uint32_t token)
     return log(sum) + max - (double)logits[token];
 }
 
-/* nll: the sum over all tokens but the first. step_ms: of all steps, the median. */
+/* The sum over all tokens but the first; where the steps' time went. */
 typedef struct score_result {
-    double nll, step_ms;
+    double nll;
+    stage_times *times;
 } score_result;
 
-static int by_size(const void *left, const void *right)
-{
-    double l = *(const double *)left, r = *(const double *)right;
-    return (l > r) - (l < r);
-}
-
-/* Feeds all tokens [count >= 1], step by step, so that memory holds one step's logits only. */
+/* Feeds all tokens [count >= 1], step by step, so that memory holds one step's logits only. result->times is
+ * there. */
 static es_status score_tokens(const cli_engine *engine, const uint32_t *tokens, size_t count, FILE *out,
-                              const char *out_path, score_result *ret_result, es_err *err)
+                              const char *out_path, score_result *result, es_err *err)
 {
     size_t vocab = es_coordinator_model(engine->coordinator)->shape.vocab;
     size_t step = es_size_min(es_coordinator_get_options(engine->coordinator)->step, count);
@@ -115,41 +111,36 @@ static es_status score_tokens(const cli_engine *engine, const uint32_t *tokens, 
     es_status status = es_coordinator_session(engine->coordinator, &session, err);
     if (status != ES_OK) return status;
     float *logits = calloc(step * vocab, sizeof *logits);
-    double *step_ms = calloc(count, sizeof *step_ms);
-    size_t steps = 0;
-    if (logits == NULL || step_ms == NULL)
-        status = es_err_set(err, ES_NO_MEMORY, "logits: %zu rows of %zu", step, vocab);
-    *ret_result = (score_result){0};
+    if (logits == NULL) status = es_err_set(err, ES_NO_MEMORY, "logits: %zu rows of %zu", step, vocab);
     for (size_t done = 0; done < count && status == ES_OK;) {
         size_t rows = es_size_min(step, count - done);
-        uint64_t began_ns = es_clock_now_ns();
+        stage_times_begin(result->times);
         status = es_session_feed(session, tokens + done, rows, logits, err);
         if (status != ES_OK) break;
-        step_ms[steps++] = (double)(es_clock_now_ns() - began_ns) / 1e6;
+        stage_times_end(result->times, rows);
         for (size_t r = 0; r < rows && done + r + 1 < count; r++)
-            ret_result->nll += surprise(logits + r * vocab, vocab, tokens[done + r + 1]);
+            result->nll += surprise(logits + r * vocab, vocab, tokens[done + r + 1]);
         if (out != NULL && fwrite(logits, vocab * sizeof *logits, rows, out) != rows)
             status = es_err_set(err, ES_IO, "%s: %s", out_path, strerror(errno));
         done += rows;
     }
-    if (steps > 0) {
-        qsort(step_ms, steps, sizeof *step_ms, by_size);
-        ret_result->step_ms = step_ms[steps / 2];
-    }
-    free(step_ms);
     free(logits);
     es_session_destroy(&session);
     return status;
 }
 
+/* stages_ms: medians of the steps. */
 static void print_score(bool json, size_t count, const score_result *result)
 {
     double mean = count > 1 ? result->nll / (double)(count - 1) : 0.0;
-    if (json)
-        printf("{\"tokens\": %zu, \"mean_nll\": %.9g, \"perplexity\": %.9g, \"step_ms\": %.4f}\n", count,
-               mean, exp(mean), result->step_ms);
-    else
+    if (!json) {
         printf("tokens      %zu\nmean nll    %.6f\nperplexity  %.6f\n", count, mean, exp(mean));
+        return;
+    }
+    printf("{\"tokens\": %zu, \"mean_nll\": %.9g, \"perplexity\": %.9g, \"stages_ms\": ", count, mean,
+           exp(mean));
+    stage_times_print_json(result->times, stdout);
+    printf("}\n");
 }
 
 static es_status check(const void *values, es_err *err)
@@ -170,10 +161,13 @@ static es_status write_score(const score_values *values, const cli_engine *engin
         out = fopen(values->logits, "wb");
         if (out == NULL) return es_err_set(err, ES_IO, "%s: %s", values->logits, strerror(errno));
     }
-    status = score_tokens(engine, tokens, count, out, values->logits, &result, err);
+    result.times = stage_times_create(es_coordinator_trace(engine->coordinator), count);
+    status = result.times == NULL ? es_err_set(err, ES_NO_MEMORY, "times of %zu steps", count)
+                                  : score_tokens(engine, tokens, count, out, values->logits, &result, err);
     if (out != NULL && fclose(out) != 0 && status == ES_OK)
         status = es_err_set(err, ES_IO, "%s: %s", values->logits, strerror(errno));
     if (status == ES_OK) print_score(values->json, count, &result);
+    stage_times_destroy(&result.times);
     return status;
 }
 

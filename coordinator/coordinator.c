@@ -338,6 +338,8 @@ static es_status start_join(es_coordinator *c, es_err *err)
                                      .fingerprint = c->model->fingerprint,
                                      .model = o->model_dir,
                                      .coordinators = o->join_allow,
+                                     .etcd = o->registry.etcd,
+                                     .etcd_prefix = o->registry.prefix,
                                      .bytes_per_s = (uint64_t)o->give_rate * 1000000};
     return o->join_listen == NULL ? ES_OK : es_join_start(&options, &c->join, err);
 }
@@ -461,6 +463,11 @@ es_status es_coordinator_wait(es_coordinator *c, es_coordinator_waits_fn *waits,
     return ES_OK;
 }
 
+es_join *es_coordinator_join(const es_coordinator *coordinator)
+{
+    return coordinator->join;
+}
+
 es_membership *es_coordinator_members(const es_coordinator *coordinator)
 {
     return coordinator->members;
@@ -469,6 +476,11 @@ es_membership *es_coordinator_members(const es_coordinator *coordinator)
 const es_model *es_coordinator_model(const es_coordinator *coordinator)
 {
     return coordinator->model;
+}
+
+es_trace *es_coordinator_trace(const es_coordinator *c)
+{
+    return c->trace;
 }
 
 const es_kernels *es_coordinator_kernels(const es_coordinator *coordinator)

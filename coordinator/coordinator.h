@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "cluster/registry_options.h"
+#include "join/join.h"
 #include "members/members.h"
 #include "sched/engine.h"
 #include "sched/session.h"
@@ -77,8 +78,10 @@ es_status es_coordinator_wait(es_coordinator *coordinator, es_coordinator_waits_
 
 /* All borrowed until the coordinator closes. */
 const es_model *es_coordinator_model(const es_coordinator *coordinator);
+es_join *es_coordinator_join(const es_coordinator *coordinator);          /* NULL: nobody joins here */
 es_membership *es_coordinator_members(const es_coordinator *coordinator); /* NULL: there is no registry */
 const es_kernels *es_coordinator_kernels(const es_coordinator *coordinator);
+es_trace *es_coordinator_trace(const es_coordinator *coordinator);
 const es_coordinator_options *es_coordinator_get_options(const es_coordinator *coordinator);
 
 /* An engine that serves with all of the coordinator: from here on its thread runs the steps, until the engine

@@ -76,7 +76,8 @@ static es_status load(server *s, const es_serve_options *o, es_err *err)
     es_progress_init(&s->progress, o->coordinator.model_dir, NULL);
     es_status status = es_coordinator_open(&o->coordinator, tell_progress, s, &s->coordinator, err);
     es_progress_finish(&s->progress);
-    if (status == ES_OK) es_http_members(s->http, es_coordinator_members(s->coordinator));
+    if (status == ES_OK)
+        es_http_members(s->http, es_coordinator_members(s->coordinator), es_coordinator_join(s->coordinator));
     if (status == ES_OK) status = es_coordinator_wait(s->coordinator, tell_waiting, s, err);
     if (status == ES_OK) status = es_coordinator_engine(s->coordinator, &s->engine, err);
     if (status != ES_OK) return status;

@@ -442,6 +442,7 @@ static es_status serve(const values *v, node *n, es_err *err)
     if (n->shares != NULL) {
         work.shard_port = es_node_shares_port(n->shares);
         work.members = es_node_shares_members;
+        work.count = es_node_shares_count;
         work.members_context = n->shares;
     }
     work.row_formats[ES_ROWS_Q8] = v->rows != ROWS_F32;

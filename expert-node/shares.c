@@ -113,6 +113,14 @@ uint16_t es_node_shares_port(const es_node_shares *shares)
     return es_shard_server_endpoint(shares->server).port;
 }
 
+void es_node_shares_count(void *context, es_node_stats *stats)
+{
+    es_node_shares *s = context;
+    es_shard_server_stats shards = es_shard_server_get_stats(s->server);
+    stats->refused += shards.refused + shards.strangers;
+    stats->malformed += shards.malformed;
+}
+
 void es_node_shares_fetched(void *context, const char *path)
 {
     es_node_shares *s = context;

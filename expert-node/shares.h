@@ -35,6 +35,7 @@ uint16_t es_node_shares_port(const es_node_shares *shares);
 
 /* Callbacks of loader and service; context is the es_node_shares. */
 void es_node_shares_fetched(void *context, const char *path);
+void es_node_shares_count(void *context, es_node_stats *stats);
 es_status es_node_shares_members(void *context, const es_members *members, es_err *err);
 
 #endif

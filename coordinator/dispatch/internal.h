@@ -51,6 +51,7 @@ typedef struct es_node {
     uint64_t stage_ns; /* until when this stage may last */
     bool was_up;       /* ever: then it is tried out before it gets work again */
     bool kept;         /* while a new list of nodes is taken over */
+    bool leaves;       /* no new list names it: nothing was lost */
 
     /* Hello: at any stage, beside the data channel. */
     bool wants_hello;

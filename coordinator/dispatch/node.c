@@ -94,9 +94,12 @@ void es_node_drop(es_swarm *swarm, es_node *node, const es_err *why, uint64_t no
     if (node->stage == ES_NODE_UP) {
         node->why = *why;
         node->lost_ns = now_ns;
-        node->counted.lost++;
-        es_swarm_log(swarm, node, ES_LOG_WARN, "node %s (%s) is lost: %s", node->name, node->where,
-                     why->text);
+        node->counted.lost += !node->leaves;
+        if (node->leaves)
+            es_swarm_log(swarm, node, ES_LOG_INFO, "node %s (%s) left the swarm", node->name, node->where);
+        else
+            es_swarm_log(swarm, node, ES_LOG_WARN, "node %s (%s) is lost: %s", node->name, node->where,
+                         why->text);
     }
     es_channel_close(&node->channel);
     es_channel_close(&node->control);

@@ -263,6 +263,7 @@ void es_swarm_take_nodes(es_swarm *swarm)
     for (size_t n = 0; n < swarm->node_count; n++) {
         es_node *node = swarm->nodes[n];
         if (node->kept) continue;
+        node->leaves = true;
         es_exchange_lose(swarm, node, &why, now_ns);
         es_parts_forget_node(swarm, node);
         es_node_destroy(&node);

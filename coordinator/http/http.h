@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "base/options.h"
+#include "join/join.h"
 #include "members/members.h"
 
 /* As the user says it; bound by the table below. Texts are borrowed for the server's life. */
@@ -61,9 +62,9 @@ void es_http_progress(void *context, uint64_t done, uint64_t total);
 /* Loading is done but for nodes: /health says what is waited for. */
 void es_http_waiting(es_http *http, const char *what);
 
-/* From here on /cluster shows the members and takes drains; NULL: there is no registry. Borrowed until the
- * server closes. */
-void es_http_members(es_http *http, es_membership *members);
+/* From here on /cluster shows the members and takes drains; NULL: there is no registry; join NULL: nobody
+ * joins here. Borrowed until the server closes. */
+void es_http_members(es_http *http, es_membership *members, es_join *join);
 
 /* What is served; borrowed until the server closes. */
 typedef struct es_http_service {

@@ -50,6 +50,7 @@ struct es_http {
     atomic_ullong ids;              /* of requests */
     uint64_t id_base;
     _Atomic(es_membership *) members; /* NULL: none, or not yet */
+    _Atomic(es_join *) join;          /* likewise */
     pthread_mutex_t keys_lock;        /* around keys and waiting */
     char waiting[ES_ERR_TEXT_MAX];    /* for which nodes; "": not */
     es_client_keys *keys;             /* NULL: everybody may ask */

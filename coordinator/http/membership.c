@@ -1,14 +1,12 @@
 /* The members of the swarm, for people and dashboards, and the order to drain one. */
+#include "http/drain_order.h"
 #include "http/exposition.h"
 #include "http/internal.h"
 
 #include "base/size.h"
-#include "weights/json.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { DRAIN_BODY_MAX = 4096 };
 
 /* All members, malloc'd; NULL when memory is short. */
 static es_member_info *read_members(es_membership *members, es_membership_info *ret_info, size_t *ret_count)
@@ -30,12 +28,13 @@ static json_t *epoch_json(es_epoch epoch)
 
 static json_t *member_json(const es_member_info *m)
 {
-    return json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "name", m->name,
-                     "endpoint", m->endpoint, "state", ES_MEMBER_STATES[m->state], "registered",
+    return json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "name",
+                     m->name, "endpoint", m->endpoint, "state", ES_MEMBER_STATES[m->state], "registered",
                      m->registered, "phase", es_member_phase_name(m->phase), "epoch", epoch_json(m->epoch),
                      "experts", (json_int_t)m->experts, "missing", (json_int_t)m->missing, "surplus",
                      (json_int_t)m->surplus, "memory_bytes", (json_int_t)m->memory_bytes, "wanted_bytes",
-                     (json_int_t)m->wanted_bytes, "mapped_bytes", (json_int_t)m->mapped_bytes, "why", m->why);
+                     (json_int_t)m->wanted_bytes, "mapped_bytes", (json_int_t)m->mapped_bytes, "refused",
+                     (json_int_t)m->refused, "malformed", (json_int_t)m->malformed, "why", m->why);
 }
 
 json_t *es_http_members_json(es_http *http)
@@ -64,9 +63,68 @@ static void value(es_buffer *out, const char *name, const char *type, const char
     es_metric_value(out, name, NULL, number);
 }
 
+/* A value of every member. */
+typedef struct member_family {
+    const char *name, *type, *help;
+    size_t at; /* in es_member_info: a size_t or a uint64_t */
+} member_family;
+
+static void member_values(const es_member_info *list, size_t count, es_buffer *out)
+{
+    static const member_family FAMILIES[] = {
+        {"essaim_member_missing_experts", "gauge",
+         "Experts that the valid placement gives a member and that it lacks.",
+         offsetof(es_member_info, missing)},
+        {"essaim_member_refused_total", "counter",
+         "Handshakes and messages that a member refused at any of its sockets.",
+         offsetof(es_member_info, refused)},
+        {"essaim_member_malformed_total", "counter", "Messages that were none, at any of a member's sockets.",
+         offsetof(es_member_info, malformed)},
+    };
+    _Static_assert(sizeof(size_t) == sizeof(uint64_t), "one way to read both");
+    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+        es_metric_family(out, FAMILIES[f].name, FAMILIES[f].type, FAMILIES[f].help);
+        for (size_t i = 0; i < count; i++) {
+            const es_metric_label labels[] = {{"node", list[i].name}, {NULL, NULL}};
+            uint64_t number;
+            memcpy(&number, (const char *)&list[i] + FAMILIES[f].at, sizeof number);
+            es_metric_value(out, FAMILIES[f].name, labels, (double)number);
+        }
+    }
+}
+
+static void join_metrics(es_join *join, es_buffer *out)
+{
+    static const char JOINS[] = "essaim_joins_total", REFUSED[] = "essaim_shard_refused_total";
+    es_join_stats s = es_join_get_stats(join);
+    const struct {
+        const char *name;
+        uint64_t count;
+    } outcome[] = {{"taken_in", s.taken_in},      {"again", s.again},         {"token_used", s.used},
+                   {"no_token", s.unknown},       {"key_revoked", s.revoked}, {"name_taken", s.names},
+                   {"too_many", s.shards.limited}},
+      refused[] = {{"handshake", s.shards.refused},
+                   {"stranger", s.shards.strangers},
+                   {"malformed", s.shards.malformed}};
+    es_metric_family(out, JOINS, "counter", "Machines that wanted to join, by what became of it.");
+    for (size_t i = 0; i < sizeof outcome / sizeof outcome[0]; i++) {
+        const es_metric_label labels[] = {{"outcome", outcome[i].name}, {NULL, NULL}};
+        es_metric_value(out, JOINS, labels, (double)outcome[i].count);
+    }
+    es_metric_family(out, REFUSED, "counter", "What was refused at --join-listen besides, and why.");
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        const es_metric_label labels[] = {{"why", refused[i].name}, {NULL, NULL}};
+        es_metric_value(out, REFUSED, labels, (double)refused[i].count);
+    }
+    value(out, "essaim_shard_given_bytes_total", "counter", "Bytes of experts given to members.",
+          (double)s.shards.given_bytes);
+}
+
 void es_http_members_metrics(es_http *http, es_buffer *out)
 {
-    static const char PHASE[] = "essaim_member_phase", MISSING[] = "essaim_member_missing_experts";
+    static const char PHASE[] = "essaim_member_phase";
+    es_join *join = atomic_load(&http->join);
+    if (join != NULL) join_metrics(join, out);
     es_membership *members = atomic_load(&http->members);
     es_membership_info info;
     size_t count = 0;
@@ -88,31 +146,8 @@ void es_http_members_metrics(es_http *http, es_buffer *out)
             {"node", list[i].name}, {"phase", es_member_phase_name(list[i].phase)}, {NULL, NULL}};
         es_metric_value(out, PHASE, labels, 1);
     }
-    es_metric_family(out, MISSING, "gauge",
-                     "Experts that the valid placement gives a member and that it lacks.");
-    for (size_t i = 0; i < count; i++) {
-        const es_metric_label labels[] = {{"node", list[i].name}, {NULL, NULL}};
-        es_metric_value(out, MISSING, labels, (double)list[i].missing);
-    }
+    member_values(list, count, out);
     free(list);
-}
-
-/* {"node": NAME}, strictly. */
-static es_status read_drain(const es_http_request *r, char ret_name[ES_NAME_MAX + 1], es_err *err)
-{
-    json_t *body;
-    if (r->body.bytes > DRAIN_BODY_MAX) return es_err_set(err, ES_INVALID, "the body is too long");
-    const es_json_text text = {"the request's body", r->body.data != NULL ? (const char *)r->body.data : "",
-                               r->body.bytes};
-    es_status status = es_json_parse(&text, &body, err);
-    if (status != ES_OK) return es_err_set(err, ES_INVALID, "the body is not {\"node\": NAME}");
-    const char *name = json_string_value(json_object_get(body, "node"));
-    if (json_object_size(body) != 1 || name == NULL || !es_name_valid(name))
-        status = es_err_set(err, ES_INVALID, "the body is not {\"node\": NAME}");
-    else
-        strcpy(ret_name, name);
-    json_decref(body);
-    return status;
 }
 
 enum MHD_Result es_http_drain_node(es_http_request *r)
@@ -120,7 +155,8 @@ enum MHD_Result es_http_drain_node(es_http_request *r)
     char name[ES_NAME_MAX + 1];
     es_err err;
     es_membership *members = atomic_load(&r->http->members);
-    es_status status = read_drain(r, name, &err);
+    es_status status = es_http_drain_order_parse(r->body.data != NULL ? (const char *)r->body.data : "",
+                                                 r->body.bytes, name, &err);
     if (status != ES_OK) return es_http_reply_error(r, 400, "invalid_request", err.text);
     if (members == NULL)
         return es_http_reply_error(r, 409, "no_registry",

@@ -286,9 +286,10 @@ void es_http_waiting(es_http *http, const char *what)
     pthread_mutex_unlock(&http->keys_lock);
 }
 
-void es_http_members(es_http *http, es_membership *members)
+void es_http_members(es_http *http, es_membership *members, es_join *join)
 {
     atomic_store(&http->members, members);
+    atomic_store(&http->join, join);
 }
 
 void es_http_serve(es_http *http, const es_http_service *service)

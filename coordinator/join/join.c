@@ -23,6 +23,7 @@ typedef struct used {
 /* A member by the key it came with: it may ask again before anybody else has heard of it. */
 typedef struct joined {
     char key[ES_KEY_TEXT_BYTES], name[ES_NAME_MAX + 1];
+    bool listed; /* the registry has named it: from then on the registry alone says who is a member */
 } joined;
 
 struct es_join {
@@ -50,11 +51,20 @@ static void count(es_join *join, uint64_t *what)
     pthread_mutex_unlock(&join->lock);
 }
 
-static const joined *find_joined(const es_join *join, const char *key)
+static joined *find_joined(es_join *join, const char *key)
 {
     for (size_t i = 0; i < join->joined_count && i < JOINED_MAX; i++)
         if (strcmp(join->joined[i].key, key) == 0) return &join->joined[i];
     return NULL;
+}
+
+static void note_joined(es_join *join, const char *key, const char *name)
+{
+    joined *now = find_joined(join, key);
+    if (now == NULL) now = &join->joined[join->joined_count++ % JOINED_MAX];
+    *now = (joined){.listed = false};
+    strcpy(now->key, key);
+    strcpy(now->name, name);
 }
 
 static const used *find_used(const es_join *join, const uint8_t *hash)
@@ -64,19 +74,49 @@ static const used *find_used(const es_join *join, const uint8_t *hash)
     return NULL;
 }
 
+static bool has_key(const es_node_record *nodes, size_t count, const char *key)
+{
+    for (size_t n = 0; n < count; n++)
+        if (strcmp(nodes[n].key, key) == 0) return true;
+    return false;
+}
+
+/* Adds to keys those of machines that joined and that the registry does not name yet; returns how many there
+ * are then. */
+static size_t add_unlisted(es_join *join, const es_registry_view *view, char (*keys)[ES_KEY_TEXT_BYTES],
+                           size_t count)
+{
+    for (size_t i = 0; i < join->joined_count && i < JOINED_MAX; i++) {
+        joined *one = &join->joined[i];
+        one->listed |= has_key(view->nodes, view->node_count, one->key) ||
+                       has_key(view->lapsed, view->lapsed_count, one->key);
+        if (!one->listed) strcpy(keys[count++], one->key);
+    }
+    return count;
+}
+
+static size_t add_keys(const es_node_record *nodes, size_t node_count, char (*keys)[ES_KEY_TEXT_BYTES],
+                       size_t count)
+{
+    for (size_t n = 0; n < node_count; n++)
+        if (nodes[n].key[0] != '\0') strcpy(keys[count++], nodes[n].key);
+    return count;
+}
+
 /* Who may fetch, and who not even connect, is as the registry says it. */
 static void follow(es_join *join)
 {
     es_registry_view *view;
     es_err err;
     if (es_registry_view_get(join->options.registry, &view, &err) != ES_OK) return;
-    char(*keys)[ES_KEY_TEXT_BYTES] = calloc(view->node_count + JOINED_MAX, sizeof *keys);
+    char(*keys)[ES_KEY_TEXT_BYTES] = calloc(view->node_count + view->lapsed_count + JOINED_MAX, sizeof *keys);
     const char(*revoked)[ES_KEY_TEXT_BYTES] = (const char(*)[ES_KEY_TEXT_BYTES])view->revoked;
     size_t members = 0;
-    for (size_t n = 0; n < view->node_count && keys != NULL; n++)
-        if (view->nodes[n].key[0] != '\0') strcpy(keys[members++], view->nodes[n].key);
-    for (size_t i = 0; i < join->joined_count && i < JOINED_MAX && keys != NULL; i++)
-        strcpy(keys[members++], join->joined[i].key);
+    if (keys != NULL) {
+        members = add_keys(view->nodes, view->node_count, keys, 0);
+        members = add_keys(view->lapsed, view->lapsed_count, keys, members);
+        members = add_unlisted(join, view, keys, members);
+    }
     es_status status = keys == NULL ? ES_NO_MEMORY : ES_OK;
     if (status == ES_OK)
         status = es_allow_list_set(join->members, (const char(*)[ES_KEY_TEXT_BYTES])keys, members, &err);
@@ -124,7 +164,7 @@ static es_status check(es_join *join, const es_registry_view *view, const char *
                        const es_join_request *request, bool *ret_member, es_err *err)
 {
     const joined *known = find_joined(join, key);
-    *ret_member = known != NULL && strcmp(known->name, request->name) == 0;
+    *ret_member = known != NULL && !known->listed && strcmp(known->name, request->name) == 0;
     for (size_t i = 0; i < view->revoked_count; i++)
         if (strcmp(view->revoked[i], key) == 0) {
             count(join, &join->stats.revoked);
@@ -175,6 +215,26 @@ static es_status record(es_join *join, const char *key, const es_join_request *r
     return status == ES_UNSUPPORTED ? ES_OK : status; /* etcd: it announces itself */
 }
 
+static const char *text_of(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+/* What the new node needs. */
+static void tell(const es_join *join, const char *name, const char *control, es_joined *ret_joined)
+{
+    strcpy(ret_joined->name, name);
+    strcpy(ret_joined->control, control);
+    memcpy(ret_joined->fingerprint, join->options.fingerprint, sizeof ret_joined->fingerprint);
+    strcpy(ret_joined->config, join->config);
+    snprintf(ret_joined->etcd, sizeof ret_joined->etcd, "%s", text_of(join->options.etcd));
+    snprintf(ret_joined->etcd_prefix, sizeof ret_joined->etcd_prefix, "%s",
+             text_of(join->options.etcd_prefix));
+    ret_joined->coordinator_count = join->coordinator_count;
+    memcpy(ret_joined->coordinators, join->coordinators,
+           join->coordinator_count * sizeof *join->coordinators);
+}
+
 /* An es_join_fn. */
 static es_status take_in(void *context, const char *key, const char *address, const es_join_request *request,
                          es_joined *ret_joined, es_err *err)
@@ -193,20 +253,10 @@ static es_status take_in(void *context, const char *key, const char *address, co
     if (status == ES_OK) status = record(join, key, request, control, err);
     if (status != ES_OK) return status;
     count(join, member ? &join->stats.again : &join->stats.taken_in);
-    if (find_joined(join, key) == NULL) {
-        joined *now = &join->joined[join->joined_count++ % JOINED_MAX];
-        strcpy(now->key, key);
-        strcpy(now->name, request->name);
-    }
+    note_joined(join, key, request->name);
     follow(join);
     es_log(ES_LOG_INFO, "%s joins at %s", request->name, control);
-    strcpy(ret_joined->name, request->name);
-    strcpy(ret_joined->control, control);
-    memcpy(ret_joined->fingerprint, join->options.fingerprint, sizeof ret_joined->fingerprint);
-    strcpy(ret_joined->config, join->config);
-    ret_joined->coordinator_count = join->coordinator_count;
-    memcpy(ret_joined->coordinators, join->coordinators,
-           join->coordinator_count * sizeof *join->coordinators);
+    tell(join, request->name, control, ret_joined);
     return ES_OK;
 }
 
@@ -217,6 +267,9 @@ static es_status describe(es_join *join, es_err *err)
     json_decref(config);
     join->coordinators = calloc(ES_JOIN_COORDINATORS_MAX, sizeof *join->coordinators);
     if (join->config == NULL || join->coordinators == NULL) return es_err_set(err, ES_NO_MEMORY, "join");
+    if (strlen(text_of(join->options.etcd)) > ES_JOIN_ETCD_MAX ||
+        strlen(text_of(join->options.etcd_prefix)) > ES_JOIN_PREFIX_MAX)
+        return es_err_set(err, ES_UNSUPPORTED, "--etcd, --etcd-prefix: too long to be told to new machines");
     if (strlen(join->config) > ES_JOIN_CONFIG_MAX)
         return es_err_set(err, ES_UNSUPPORTED, "a config of more than %d bytes", ES_JOIN_CONFIG_MAX);
     strcpy(join->coordinators[join->coordinator_count++], join->options.keys->public_key);

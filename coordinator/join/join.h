@@ -13,7 +13,9 @@ typedef struct es_join_options {
     const uint8_t *fingerprint;
     const char *model;        /* its folder: shards of experts in it are given to members */
     const char *coordinators; /* file of further public keys that new nodes are to allow; NULL: none */
-    uint64_t bytes_per_s;     /* that are given at most; 0: as many as go */
+    const char *etcd,
+        *etcd_prefix;     /* where new nodes announce themselves; NULL: their records are put here */
+    uint64_t bytes_per_s; /* that are given at most; 0: as many as go */
 } es_join_options;
 
 /* Owned by the thread that started it; it works on a thread of its own. */

@@ -26,6 +26,7 @@ typedef struct es_member_link {
     uint64_t request;  /* its number */
     uint64_t until_ns; /* for the answer, or for the connection */
     uint64_t again_ns; /* when to connect again, or to look after it */
+    uint64_t stats_ns; /* when to ask for its statistics again */
     unsigned failures; /* in a row */
 } es_member_link;
 
@@ -42,6 +43,7 @@ typedef struct es_member {
     bool record_changed; /* and is to be written */
 
     es_node_state state; /* as told last */
+    es_node_stats stats; /* likewise */
     bool asked;          /* a change was sent that is not settled */
     bool wants_hello;    /* to learn what it holds */
     uint64_t pause_ns;   /* no change is asked for before */

@@ -14,6 +14,7 @@ enum {
     AGAIN_MAX_MS = 5000,
     LOOK_MS = 1000, /* at a node with nothing to do */
     LOOK_LOADING_MS = 100,
+    STATS_MS = 5000,
     PAUSE_MS = 2000, /* before a change that a node refused is asked for again */
     PAUSE_FAILED_MS = 10000
 };
@@ -205,6 +206,8 @@ static es_status take_reply(es_membership *m, es_member *member, es_message *mes
         status = take_hello(m, member, &reply.hello, err);
     else if (reply.kind == ES_CONTROL_STATE)
         take_state(m, member, &reply.state, now_ns);
+    else if (reply.kind == ES_CONTROL_STATS)
+        member->stats = reply.stats;
     else
         status = es_err_set(err, ES_CORRUPT, "answered something else than was asked");
     bool busy = member->asked || !member->link.greeted;
@@ -261,6 +264,10 @@ static es_status advance(es_membership *m, es_member *member, uint64_t now_ns, e
     if (link->greeted && member->peers_number != m->peers_number) return tell_peers(m, member, now_ns, err);
     if (!link->greeted || now_ns < link->again_ns) return ES_OK;
     es_control_request request = {.kind = ES_CONTROL_STATE};
+    if (now_ns >= link->stats_ns) {
+        request.kind = ES_CONTROL_STATS;
+        link->stats_ns = in_ms(now_ns, STATS_MS);
+    }
     return send(m, member, &request, now_ns, err);
 }
 

@@ -72,7 +72,9 @@ static es_member_info info_of(const es_membership *m, const es_member *member)
                            .surplus = es_size_ceil_div(member->step.loses, chunks),
                            .memory_bytes = member->record.memory_bytes,
                            .wanted_bytes = member->state.wanted_bytes,
-                           .mapped_bytes = member->state.mapped_bytes};
+                           .mapped_bytes = member->state.mapped_bytes,
+                           .refused = member->stats.refused,
+                           .malformed = member->stats.malformed};
     memcpy(info.name, member->record.name, sizeof info.name);
     memcpy(info.endpoint, member->record.control, sizeof info.endpoint);
     memcpy(info.why, member->drain_why[0] != '\0' ? member->drain_why : member->why, sizeof info.why);

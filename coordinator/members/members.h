@@ -67,6 +67,7 @@ typedef struct es_member_info {
     size_t experts;          /* of all layers, that the placement gives it (slices count as part) */
     size_t missing, surplus; /* experts that it lacks; that it still holds and is not to */
     uint64_t memory_bytes, wanted_bytes, mapped_bytes;
+    uint64_t refused, malformed; /* at all its sockets: handshakes and messages of strangers; that are none */
     char why[ES_MEMBER_WHY_MAX]; /* what is in the way; "": nothing */
 } es_member_info;
 

@@ -188,6 +188,10 @@ static void plan(es_membership *m, es_policy_verdict *v, const es_planner_node *
     es_document *d = NULL;
     es_err err;
     es_status status = read_model(m, &err);
+    if (status == ES_OK && v->node_count == 0)
+        status = es_err_set(&err, ES_UNAVAILABLE,
+                            v->reason == ES_POLICY_LEAVES ? "no other node is there to take over"
+                                                          : "no node is there");
     double *heat = status == ES_OK && v->mode == ES_PLACE_REPLICATE ? copy_heat(m) : NULL;
     if (status == ES_OK) status = make_plan(m, v, nodes, heat, &d, &err);
     m->counts.plans++;

@@ -95,6 +95,16 @@ static void take_record(es_membership *m, const es_node_record *record, bool reg
     es_log(ES_LOG_WARN, "member %s: its key was revoked", record->name);
 }
 
+/* The registry has it no more: the others are told, and it is no peer of theirs. */
+static void forget(es_membership *m, es_member *member, uint64_t now_ns)
+{
+    if (!member->known) return;
+    member->known = false;
+    m->list_dirty = true;
+    es_member_close(member);
+    if (member->gone_ns == 0) member->gone_ns = now_ns;
+}
+
 /* Nobody names it any more. */
 static void drop_unknown(es_membership *m)
 {
@@ -145,7 +155,7 @@ void es_membership_take_view(es_membership *m, uint64_t now_ns)
         if (member->seen) continue;
         member->registered = false;
         /* While etcd has not its record, a node that answers works on, and registers again. */
-        if (m->options.embedded || !member->link.greeted) member->known = false;
+        if (m->options.embedded || !member->link.greeted) forget(m, member, now_ns);
     }
     drop_unknown(m);
 }

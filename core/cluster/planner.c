@@ -25,8 +25,9 @@ static es_status check_node(const es_planner_node *node, es_err *err)
 static es_status check_request(const es_planner_request *r, es_err *err)
 {
     size_t cells;
-    if (r->node_count < 1 || r->node_count > ES_DOCUMENT_NODES_MAX)
-        return es_err_set(err, ES_INVALID, "planner: %zu nodes, not 1 to %d", r->node_count,
+    if (r->node_count < 1) return es_err_set(err, ES_INVALID, "planner: there is no node to plan for");
+    if (r->node_count > ES_DOCUMENT_NODES_MAX)
+        return es_err_set(err, ES_INVALID, "planner: %zu nodes, more than %d", r->node_count,
                           ES_DOCUMENT_NODES_MAX);
     if (r->layer_count < 1 || r->layer_count > ES_DOCUMENT_LAYERS_MAX || r->experts < 1 || r->slices < 1 ||
         r->slices > ES_CHUNKS_MAX || !es_size_mul(r->experts, r->slices, &cells) ||

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/size.h"
+#include "essaim/quant.h"
 #include "yardstick/yardstick.h"
 
 #include <errno.h>
@@ -75,6 +76,21 @@ es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t run
     ret_speeds->read_spread =
         (reads[runs - 1] - reads[0]) / ret_speeds->read_bytes_per_s; /* sorted by median */
     return ES_OK;
+}
+
+void es_doctor_learn_shares(es_doctor_speeds *s, es_machine *machine)
+{
+    const es_held_speed *held = &s->held;
+    es_format format = held->format;
+    if (held->bytes_per_s > 0)
+        s->product_bytes_per_s[format] = held->bytes_per_s / held->read_bytes_per_s * s->read_bytes_per_s;
+    for (int f = 0; f < ES_FORMAT_COUNT; f++)
+        machine->read_share[f] = s->product_bytes_per_s[f] / s->read_bytes_per_s;
+    if (held->ops_per_s <= 0) return;
+    /* Seconds an operation of many rows, and what of it reading takes: the planner's two limits. */
+    double all = 1 / held->ops_per_s, read = held->bytes_per_weight / (2 * ES_HELD_ROWS) / held->bytes_per_s;
+    double peak = es_format_is_quant(format) ? s->int_ops_per_s : s->float_ops_per_s;
+    if (all > read) machine->multiply_share[format] = 1 / (cbrt(pow(all, 3) - pow(read, 3)) * peak);
 }
 
 static void tell_products(const es_doctor_speeds *s, es_findings *findings)

@@ -22,6 +22,15 @@ static bool is_taken(const es_machine *machines, size_t count, const char *name)
     return false;
 }
 
+static void put_shares(json_t *object, const char *key, const double *share)
+{
+    json_t *shares = json_object();
+    for (int format = 0; format < ES_FORMAT_COUNT; format++)
+        put(shares, es_format_describe((es_format)format)->name, fmin(share[format], 1));
+    if (json_object_size(shares) > 0) json_object_set(object, key, shares);
+    json_decref(shares);
+}
+
 static json_t *describe(const es_machine *machines, size_t i)
 {
     static const char *const ROLES[] = {"any", "coordinator", "experts"};
@@ -38,6 +47,8 @@ static json_t *describe(const es_machine *machines, size_t i)
     put(object, "read_gb_per_s", m->read_bytes_per_s / 1e9);
     put(object, "int8_gop_per_s", m->int_ops_per_s / 1e9);
     put(object, "float_gflop_per_s", m->float_ops_per_s / 1e9);
+    put_shares(object, "read_shares", m->read_share);
+    put_shares(object, "multiply_shares", m->multiply_share);
     put(object, "nic_gbit_per_s", m->nic_bytes_per_s * 8e-9);
     put(object, "round_trip_us", m->round_trip_s > 0 && m->round_trip_s < 1e-6 ? 1 : m->round_trip_s * 1e6);
     return object;

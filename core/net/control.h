@@ -126,7 +126,8 @@ typedef struct es_node_stats {
     uint64_t errors[ES_STATUS_COUNT]; /* answers that were errors, by status */
     uint64_t malformed;               /* messages dropped without an answer */
     uint64_t unsent;                  /* answers whose asker was gone or did not read */
-    uint64_t refused; /* handshakes that failed, and messages of peers whose key was revoked meanwhile */
+    uint64_t refused; /* at all sockets: handshakes that failed, messages of peers whose key was revoked
+                         meanwhile */
     uint64_t uptime_ns, compute_ns;
 } es_node_stats;
 

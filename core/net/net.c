@@ -1,6 +1,7 @@
 /* One ZeroMQ context and the thread that checks keys for it. */
 #include "net/net.h"
 
+#include "net/soon.h"
 #include "net/zap.h"
 
 #include <stdatomic.h>
@@ -26,6 +27,7 @@ es_status es_net_open(const es_net_options *options, es_net **ret_net, es_err *e
     es_status status = ES_OK;
     if (net->context == NULL || zmq_ctx_set(net->context, ZMQ_MAX_SOCKETS, SOCKETS_MAX) != 0)
         status = es_err_set(err, ES_IO, "network: %s", zmq_strerror(zmq_errno()));
+    if (status == ES_OK) es_soon_start(net->context);
     if (status == ES_OK && options->keys != NULL && zmq_has("curve") == 0)
         status = es_err_set(err, ES_UNSUPPORTED, "keys: this libzmq was built without CURVE");
     if (status == ES_OK && options->allowed != NULL)

@@ -90,6 +90,8 @@ static void lay_out_joined(const es_joined *joined, reply_bodies *to)
     to->joined.control = text_of(joined->control);
     to->joined.fingerprint = data_of(joined->fingerprint, ES_FINGERPRINT_BYTES);
     to->joined.config = text_of(joined->config);
+    to->joined.etcd = text_of(joined->etcd);
+    to->joined.etcd_prefix = text_of(joined->etcd_prefix);
     to->joined.n_coordinators = joined->coordinator_count;
     to->joined.coordinators = to->coordinators;
     for (size_t i = 0; i < joined->coordinator_count; i++)
@@ -227,6 +229,9 @@ static es_status read_joined(const Essaim__V1__Joined *m, es_joined *to, es_err 
     if (status == ES_OK)
         status = copy_bytes(m->fingerprint, "fingerprint", to->fingerprint, sizeof to->fingerprint, err);
     if (status == ES_OK) status = copy_text(m->config, "config", to->config, sizeof to->config, err);
+    if (status == ES_OK) status = copy_text(m->etcd, "etcd", to->etcd, sizeof to->etcd, err);
+    if (status == ES_OK)
+        status = copy_text(m->etcd_prefix, "etcd_prefix", to->etcd_prefix, sizeof to->etcd_prefix, err);
     for (size_t i = 0; i < m->n_coordinators && status == ES_OK; i++) {
         if (!es_key_valid(m->coordinators[i]))
             return es_err_set(err, ES_INVALID, "coordinators: key %zu is none", i);

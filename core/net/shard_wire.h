@@ -12,6 +12,8 @@ enum {
     ES_JOIN_SECRET_BYTES = 32,
     ES_JOIN_CONFIG_MAX = 16 * 1024,
     ES_JOIN_COORDINATORS_MAX = 64,
+    ES_JOIN_ETCD_MAX = 1023,
+    ES_JOIN_PREFIX_MAX = 255,
     ES_EXPERT_PARTS = 3, /* gate, up, down */
     ES_PART_FORMAT_MAX = 15,
 };
@@ -54,6 +56,8 @@ typedef struct es_joined {
     char config[ES_JOIN_CONFIG_MAX + 1]; /* the model's shape as config.json has it */
     char coordinators[ES_JOIN_COORDINATORS_MAX][ES_KEY_TEXT_BYTES];
     size_t coordinator_count;
+    char etcd[ES_JOIN_ETCD_MAX + 1]; /* where it is to announce itself; "": the coordinator does that */
+    char etcd_prefix[ES_JOIN_PREFIX_MAX + 1]; /* "": the usual one */
 } es_joined;
 
 typedef struct es_shard_reply {

@@ -96,13 +96,18 @@ static double both(double a, double b)
     return cbrt(a * a * a + b * b * b);
 }
 
+static double known(double measured, double otherwise)
+{
+    return measured > 0 ? measured : otherwise;
+}
+
 double es_cost_product_s(const es_cost_matrices *m, double rows, const es_machine *machine, double share)
 {
     double rate = es_format_is_quant(m->format) ? machine->int_ops_per_s : machine->float_ops_per_s;
-    double reached =
-        machine->read_share[m->format] > 0 ? machine->read_share[m->format] : ES_COST_RATES.read[m->format];
+    double reached = known(machine->read_share[m->format], ES_COST_RATES.read[m->format]);
+    double multiplied = known(machine->multiply_share[m->format], ES_COST_RATES.multiply[m->format]);
     double read = m->bytes / (machine->read_bytes_per_s * reached * share);
-    double multiply = 2 * m->weights * rows / (rate * ES_COST_RATES.multiply[m->format] * share);
+    double multiply = 2 * m->weights * rows / (rate * multiplied * share);
     return both(read, multiply) + m->products * ES_COST_RATES.join_s;
 }
 

@@ -72,7 +72,8 @@ static es_status check_keys(const json_t *object, const char *file, const char *
     json_object_foreach((json_t *)object, key, value)
     {
         bool known = key[0] == '_' || strcmp(key, "name") == 0 || strcmp(key, "host") == 0 ||
-                     strcmp(key, "role") == 0 || strcmp(key, "read_shares") == 0;
+                     strcmp(key, "role") == 0 || strcmp(key, "read_shares") == 0 ||
+                     strcmp(key, "multiply_shares") == 0;
         for (size_t i = 0; i < NUMBERS && !known; i++) known = strcmp(key, NUMBER[i].key) == 0;
         if (!known)
             return es_err_set(err, ES_INVALID, "%s: machine %s: no key \"%.60s\" is known", file, name, key);
@@ -93,26 +94,26 @@ static es_status read_role(const json_t *object, const char *file, es_machine *m
                       machine->name);
 }
 
-/* What of its bandwidth the machine's kernels reach, format by format. */
-static es_status read_shares(const json_t *object, const char *file, es_machine *machine, es_err *err)
+/* What of its bandwidth or arithmetic the machine's kernels reach, format by format. */
+static es_status read_shares(const json_t *object, const char *file, const char *name, const char *list,
+                             double ret_share[ES_FORMAT_COUNT], es_err *err)
 {
-    json_t *shares = json_object_get(object, "read_shares"), *value;
+    json_t *shares = json_object_get(object, list), *value;
     const char *key;
     if (shares != NULL && !json_is_object(shares))
-        return es_err_set(err, ES_INVALID, "%s: machine %s: read_shares is no object", file, machine->name);
+        return es_err_set(err, ES_INVALID, "%s: machine %s: %s is no object", file, name, list);
     json_object_foreach(shares, key, value)
     {
         es_format format = 0;
         while (format < ES_FORMAT_COUNT && strcmp(es_format_describe(format)->name, key) != 0) format++;
         if (format == ES_FORMAT_COUNT)
-            return es_err_set(err, ES_INVALID, "%s: machine %s: read_shares: no format \"%.60s\" is known",
-                              file, machine->name, key);
+            return es_err_set(err, ES_INVALID, "%s: machine %s: %s: no format \"%.60s\" is known", file, name,
+                              list, key);
         double share = json_number_value(value);
         if (!json_is_number(value) || !(share > 0 && share <= 1))
-            return es_err_set(err, ES_INVALID,
-                              "%s: machine %s: read_shares: %s is not a number above 0, at most 1", file,
-                              machine->name, key);
-        machine->read_share[format] = share;
+            return es_err_set(err, ES_INVALID, "%s: machine %s: %s: %s is not a number above 0, at most 1",
+                              file, name, list, key);
+        ret_share[format] = share;
     }
     return ES_OK;
 }
@@ -127,7 +128,8 @@ static es_status read_machine(const json_t *object, const char *file, es_machine
     if (status == ES_OK) status = read_text(object, file, "host", m.name, m.host, err);
     if (status == ES_OK) status = check_keys(object, file, m.name, err);
     if (status == ES_OK) status = read_role(object, file, &m, err);
-    if (status == ES_OK) status = read_shares(object, file, &m, err);
+    if (status == ES_OK) status = read_shares(object, file, m.name, "read_shares", m.read_share, err);
+    if (status == ES_OK) status = read_shares(object, file, m.name, "multiply_shares", m.multiply_share, err);
     for (size_t i = 0; i < NUMBERS && status == ES_OK; i++) {
         status = read_number(object, file, m.name, &NUMBER[i], &value[i], err);
         if (status == ES_OK && NUMBER[i].at != SIZE_MAX)

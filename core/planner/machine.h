@@ -23,14 +23,16 @@ typedef struct es_machine {
         float_ops_per_s; /* int8 and binary32 multiply-adds of registers, each two operations */
     size_t cores;
     double nic_bytes_per_s;
-    double round_trip_s;                /* of a small message to another machine */
-    double read_share[ES_FORMAT_COUNT]; /* of read_bytes_per_s, what its kernels reach at one row; 0: not
-                                           measured */
+    double round_trip_s;                    /* of a small message to another machine */
+    double read_share[ES_FORMAT_COUNT];     /* of read_bytes_per_s, what its kernels reach at one row; 0: not
+                                               measured */
+    double multiply_share[ES_FORMAT_COUNT]; /* of int_ops_per_s (integer formats) or float_ops_per_s, at many
+                                               rows; 0: not measured */
 } es_machine;
 
 /* Reads {"machines": [{…}, …]}, or one such object, as `essaim doctor --save` writes it: name, memory_gb
  * (10^9 bytes), read_gb_per_s and cores are required; int8_gop_per_s, float_gflop_per_s, nic_gbit_per_s (1),
- * round_trip_us (150), read_shares ({"q4_k": 0.85, …}, as `essaim bench expert` measures them), host (its
+ * round_trip_us (150), read_shares and multiply_shares ({"q4_k": 0.85, …}), host (its
  * own), role ("any", "coordinator", "experts") and count (1: so many alike, named name-1, name-2, …) may be
  * left out; keys that are not known are errors unless they begin with "_". Adds to machines [room], *count of
  * them so far. ES_INVALID names the machine and the key. */

@@ -1,19 +1,32 @@
 /* A GGUF model on disk: one file, or all the parts of one that was split. */
 #include "weights/gguf_files.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char ENDING[] = ".gguf";
 
 /* "-00001-of-00003.gguf" */
 enum { PART_ENDING_BYTES = 20 };
 
+/* Stores of downloads keep files under names without an ending. */
+static bool begins_as_gguf(const char *path)
+{
+    char magic[4];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return false;
+    bool is = read(fd, magic, sizeof magic) == sizeof magic && memcmp(magic, "GGUF", sizeof magic) == 0;
+    close(fd);
+    return is;
+}
+
 bool es_gguf_is_path(const char *path)
 {
     size_t bytes = strlen(path), ending = strlen(ENDING);
-    return bytes > ending && strcmp(path + bytes - ending, ENDING) == 0;
+    return (bytes > ending && strcmp(path + bytes - ending, ENDING) == 0) || begins_as_gguf(path);
 }
 
 /* The non-negative integer under key, or absent when it is not there. */

@@ -14,7 +14,7 @@ typedef struct es_gguf_files {
     size_t count;
 } es_gguf_files;
 
-/* True when path names a file as a GGUF model is named: by its ending. */
+/* True when path is named as a GGUF file is, by its ending, or is a file that begins as one. */
 bool es_gguf_is_path(const char *path);
 
 /* Maps and parses path, which may be any part of NAME-00001-of-00003.gguf and so on: all are opened then.

@@ -73,7 +73,7 @@ static double read_for_a_while(reading *r, es_pool *pool)
     return (double)r->bytes * (double)rounds * 1e9 / (double)took_ns;
 }
 
-static size_t bytes_to_read(void)
+size_t es_yardstick_bytes(void)
 {
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     size_t bytes = cache > 0 ? (size_t)cache * CACHES : 0;
@@ -82,7 +82,7 @@ static size_t bytes_to_read(void)
 
 bool es_yardstick_read_often(const es_kernels *kernels, es_pool *pool, size_t count, double *ret_speeds)
 {
-    size_t bytes = bytes_to_read();
+    size_t bytes = es_yardstick_bytes();
     reading r = {.kernels = kernels, .fill = es_pages_take(bytes), .bytes = bytes};
     if (r.fill == NULL) return false;
     r.from = r.fill;
@@ -144,7 +144,7 @@ static double multiply_for_a_while(multiplying *m, es_pool *pool)
 bool es_yardstick_products(const es_kernels *kernels, es_pool *pool, const es_format *formats, size_t count,
                            double *ret_speeds)
 {
-    size_t bytes = bytes_to_read();
+    size_t bytes = es_yardstick_bytes();
     reading fill = {.kernels = kernels, .fill = es_pages_take(bytes), .bytes = bytes};
     es_q8_block *row = calloc(COLUMNS / ES_ROW_BLOCK, sizeof *row);
     float *out = calloc(es_pool_threads(pool) * ES_UNIT_ROWS, sizeof *out);

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* More memory than the caches hold, up to a gigabyte: who reads that finds nothing of before in them. */
+size_t es_yardstick_bytes(void);
+
 /* Bytes a second that all threads of pool together read from memory, in about a tenth of a second; 0 when
  * memory is short. */
 uint64_t es_yardstick_read(const es_kernels *kernels, es_pool *pool);

@@ -111,6 +111,7 @@ static es_status answer(es_service *service, const es_control_request *request, 
     if (request->kind == ES_CONTROL_STATS) {
         reply->stats = service->stats;
         reply->stats.refused = es_channel_refused(service->control) + es_channel_refused(service->data);
+        if (service->work.count != NULL) service->work.count(service->work.members_context, &reply->stats);
         reply->stats.uptime_ns = es_clock_now_ns() - service->started_ns;
         return ES_OK;
     }

@@ -34,7 +34,9 @@ typedef struct es_service_work {
 
     /* Told of the others whenever a coordinator names them; borrowed for the call. May be NULL. */
     es_status (*members)(void *context, const es_members *members, es_err *err);
-    void *members_context;
+    /* Adds what other sockets of the node refused. May be NULL. */
+    void (*count)(void *context, es_node_stats *stats);
+    void *members_context; /* of both */
 
     /* Called once, by es_service_run, when all that was asked of the loader before it is held. */
     es_status (*ready)(void *context, es_err *err);

@@ -61,6 +61,12 @@ def main():
         plan = json.loads(essaim("plan", "--machines", "machines.json", "--model", MODEL, "--format", "bf16", "--json"))
         assert plan["fits"] and len(plan["machines"]) == 2, plan
 
+        # Of shards it says what the kernels reach of this machine with them.
+        essaim("shard", "--model", MODEL, "--out", "cut", "--nodes", "2", "--format", "q8_0", "--quiet")
+        essaim("doctor", "--quick", "--shard", "cut/experts-01-of-02.shard", "--save", "one.json")
+        one = json.loads(pathlib.Path("one.json").read_text(encoding="utf-8"))
+        assert 0 < one["read_shares"]["q8_0"] <= 1 and 0 < one["multiply_shares"]["q8_0"] <= 1, one
+
         # Nobody there, and one who does not know us: both are bad, each by its name.
         wrong = json.loads(essaim("doctor", "--quick", "--json", "--root", "empty", "--peer", "127.0.0.1:1", "--peer", f"{at},{key}", "--keys", "node.key", code=3))
         states = {f["id"]: f["value"] for f in wrong["findings"] if f["state"] == "bad"}

@@ -6,6 +6,7 @@
 #include "planner/known_model.h"
 #include "with_cmocka.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,8 @@ static void saved_machines_are_read_by_the_planner(void **state)
     close(fd);
     two[1].int_ops_per_s = two[1].float_ops_per_s = 0; /* an expert node does not tell */
     strcpy(two[1].host, "other");
+    two[0].read_share[ES_FORMAT_FP8] = 0.75;
+    two[0].multiply_share[ES_FORMAT_FP8] = 1.01; /* two measurements may say so */
     for (size_t n = 1; n <= 2; n++) {
         count = 0;
         assert_int_equal(es_machines_save(path, two, n, &err), ES_OK);
@@ -183,6 +186,8 @@ static void saved_machines_are_read_by_the_planner(void **state)
         assert_int_equal(count, n);
     }
     assert_string_equal(read[0].name, "m");
+    assert_true(read[0].read_share[ES_FORMAT_FP8] == 0.75 && read[0].multiply_share[ES_FORMAT_FP8] == 1);
+    assert_true(read[0].read_share[ES_FORMAT_Q4_K] == 0);
     assert_string_equal(read[1].name, "m-2");
     assert_string_equal(read[1].host, "other");
     assert_true(read[0].memory_bytes == MACHINE.memory_bytes && read[0].cores == 8);
@@ -195,6 +200,29 @@ static void saved_machines_are_read_by_the_planner(void **state)
     unlink(path);
 }
 
+/* A machine reads 20 GB/s; what is here was computed from at 12 GB/s while it read 16, and with 64 rows at
+ * speeds that the planner's two limits give: both have to come back from them. */
+static void the_planner_gets_the_shares_that_were_measured(void **state)
+{
+    (void)state;
+    const double bytes = 12e9, peak = 1e12, share = 0.5, per_weight = 1.0625;
+    double read = per_weight / (2 * ES_HELD_ROWS) / bytes, multiply = 1 / (peak * share);
+    es_doctor_speeds s = {.read_bytes_per_s = 20e9,
+                          .int_ops_per_s = peak,
+                          .product_bytes_per_s = {[ES_FORMAT_Q8_0] = 19e9, [ES_FORMAT_BF16] = 18e9},
+                          .held = {.bytes_per_s = bytes,
+                                   .read_bytes_per_s = 16e9,
+                                   .ops_per_s = 1 / cbrt(pow(read, 3) + pow(multiply, 3)),
+                                   .bytes_per_weight = per_weight,
+                                   .format = ES_FORMAT_Q8_0}};
+    es_machine machine = {.read_bytes_per_s = 20e9};
+    es_doctor_learn_shares(&s, &machine);
+    assert_true(fabs(machine.read_share[ES_FORMAT_Q8_0] - 0.75) < 1e-9);
+    assert_true(fabs(machine.read_share[ES_FORMAT_BF16] - 0.9) < 1e-9);
+    assert_true(fabs(machine.multiply_share[ES_FORMAT_Q8_0] - share) < 1e-9);
+    assert_true(machine.multiply_share[ES_FORMAT_BF16] == 0 && machine.read_share[ES_FORMAT_Q4_K] == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +233,7 @@ int main(void)
         cmocka_unit_test(too_little_memory_costs_a_disk_s_time),
         cmocka_unit_test(a_disk_is_read_past_the_cache_or_says_why_not),
         cmocka_unit_test(saved_machines_are_read_by_the_planner),
+        cmocka_unit_test(the_planner_gets_the_shares_that_were_measured),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -18,7 +18,7 @@ ROOMS = {
     "core/experts": CORE | {"kernels", "weights"},
     "core/planner": CORE | {"weights"},
     "core/yardstick": CORE | {"kernels"},
-    "core/doctor": CORE | {"weights", "kernels", "planner", "net", "yardstick"},
+    "core/doctor": CORE | {"weights", "kernels", "experts", "planner", "net", "yardstick"},
     "core/net": CORE | {"messages"},
     "core/fetch": CORE | {"weights", "net"},
     "core/cluster": CORE | {"weights", "net", "messages"},
@@ -31,7 +31,7 @@ ROOMS = {
     "coordinator/join": CORE | {"weights", "net", "cluster", "fetch"},
     "coordinator/sched": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch"},
     "coordinator/api": CORE | {"weights", "kernels", "text", "constrain", "model", "dispatch", "sched"},
-    "coordinator/http": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members"},
+    "coordinator/http": CORE | {"trace", "weights", "kernels", "experts", "net", "text", "model", "dispatch", "sched", "api", "members", "join", "fetch", "cluster"},
     "expert-node/units": CORE | {"weights", "net", "cluster", "fetch"},
     "expert-node/service": CORE | {"weights", "kernels", "experts", "net", "cluster", "messages", "units", "fetch"},
 }

@@ -456,6 +456,31 @@ static void a_revoked_machine_is_shut_out(void **state)
     stop_machine(&m, SIGTERM);
 }
 
+static void who_is_removed_gets_no_experts_any_more(void **state)
+{
+    scene *s = *state;
+    machine m;
+    char token[OUTPUT], text[OUTPUT];
+    name_machine(s, "n9", &m);
+    get_token(s, "600", token);
+    start_machine(s, &m, token);
+    greet(s, &m);
+    usleep(600000); /* the coordinator has seen it in the registry */
+    uint64_t before = es_join_get_stats(s->join).shards.strangers;
+    const char *words[] = {"node", "remove", "n9", "--registry", s->registry_dir, NULL};
+    if (essaim(words, text) != 0) fail_msg("%s", text);
+    usleep(600000);
+    load_all(s, &m, 1);
+    uint64_t until_ns = es_clock_now_ns() + WAIT_MS * 1000000ull;
+    while (es_join_get_stats(s->join).shards.strangers == before) {
+        assert_true(es_clock_now_ns() < until_ns);
+        usleep(20000);
+    }
+    assert_int_equal(state_of(&m).fetched_bytes, 0);
+    assert_non_null(strstr(state_of(&m).failure, "this key is none's"));
+    stop_machine(&m, SIGTERM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +488,7 @@ int main(void)
         cmocka_unit_test(who_is_killed_while_fetching_takes_up_where_he_was),
         cmocka_unit_test(tokens_that_let_nobody_in),
         cmocka_unit_test(a_revoked_machine_is_shut_out),
+        cmocka_unit_test(who_is_removed_gets_no_experts_any_more),
     };
     es_log_configure("test", ES_LOG_ERROR);
     return cmocka_run_group_tests(tests, enter, leave);

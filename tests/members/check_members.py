@@ -263,6 +263,8 @@ class Etcd:
         self.process.kill()
         self.process.wait()
 
+    stop = kill
+
 
 def check_etcd(folder):
     """Nodes register by themselves, two coordinators follow one placement, and while etcd is away work goes on."""

@@ -33,13 +33,15 @@ static void a_single_object_is_one_machine(void **state)
     (void)state;
     es_err err;
     size_t count;
-    assert_int_equal(
-        parse("{\"name\": \"a\", \"host\": \"h\", \"role\": \"experts\", \"memory_gb\": 1.5, "
-              "\"read_gb_per_s\": 50, \"cores\": 8, \"read_shares\": {\"q4_k\": 0.5}, \"_when\": 1}",
-              &count, &err),
-        ES_OK);
+    assert_int_equal(parse("{\"name\": \"a\", \"host\": \"h\", \"role\": \"experts\", \"memory_gb\": 1.5, "
+                           "\"read_gb_per_s\": 50, \"cores\": 8, \"read_shares\": {\"q4_k\": 0.5}, "
+                           "\"multiply_shares\": {\"fp8\": 0.25}, \"_when\": 1}",
+                           &count, &err),
+                     ES_OK);
     assert_int_equal(count, 1);
     assert_true(machines[0].read_share[ES_FORMAT_Q4_K] == 0.5 && machines[0].read_share[ES_FORMAT_Q8_0] == 0);
+    assert_true(machines[0].multiply_share[ES_FORMAT_FP8] == 0.25 &&
+                machines[0].multiply_share[ES_FORMAT_Q4_K] == 0);
     assert_string_equal(machines[0].host, "h");
     assert_int_equal(machines[0].role, ES_ROLE_EXPERTS);
 }

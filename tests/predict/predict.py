@@ -25,7 +25,7 @@ import lan  # noqa: E402
 from swarm import Process, program  # noqa: E402
 
 MODELS = os.path.join(SOURCE, "build", "predict")
-SHARDS, TOKENS = 4, 24
+SHARDS, TOKENS, TURNS = 4, 24, 3
 HIDDEN, INTERMEDIATE, VOCABULARY = 4096, 2048, 8192
 SHAPE = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": HIDDEN, "intermediate_size": 8192,
          "moe_intermediate_size": INTERMEDIATE, "num_hidden_layers": 4, "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_attention_heads": 32,
@@ -53,39 +53,21 @@ def make_models():
                             "--nodes", str(SHARDS)], check=True)
 
 
-def bench(kind, core):
-    done = subprocess.run(["taskset", "-c", str(core), program("essaim"), "bench", "expert", "--hidden", str(HIDDEN), "--intermediate", str(INTERMEDIATE),
-                           "--experts", "24", "--format", kind, "--threads", "1", "--seconds", "1", "--json"], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+def shards(kind, first, end):
+    """The expert shards first to end of a model, as a program's options."""
+    return [word for i in range(first, end) for word in ("--shard", os.path.join(MODELS, kind, f"experts-{i + 1:02}-of-{SHARDS:02}.shard"))]
 
 
-def round_trip_us(near, far):
-    """Median of a small message's way to the other host and back: a process on each, TCP without delay."""
-    echo = ("import socket,sys\ns=socket.create_server((sys.argv[1],5900))\nprint(flush=True)\nc=s.accept()[0]\n"
-            "c.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nwhile (d:=c.recv(256)): c.sendall(d)")
-    ask = ("import socket,sys,time\nc=socket.create_connection((sys.argv[1],5900))\nc.setsockopt(socket.IPPROTO_TCP,socket.TCP_NODELAY,1)\nt=[]\n"
-           "for _ in range(150):\n b=time.perf_counter();c.sendall(b'x'*64);c.recv(256);t.append(time.perf_counter()-b)\nprint(sorted(t)[75]*1e6)")
-    server = subprocess.Popen(far.command("taskset", "-c", "1", sys.executable, "-c", echo, far.address), stdout=subprocess.PIPE)
-    server.stdout.readline()
-    done = subprocess.run(near.command("taskset", "-c", "0", sys.executable, "-c", ask, far.address), check=True, capture_output=True, text=True)
-    server.wait(timeout=10)
-    server.stdout.close()
-    return float(done.stdout)
+def products_per_s(machine, kind):
+    """Bytes of weights a second that a saved machine multiplies with one row: the quickest of several is the least disturbed."""
+    return machine["read_gb_per_s"] * machine["read_shares"][kind]
 
 
-def machine(name, host, role, measured, link):
-    kind = measured["format"]
-    return {"name": name, "host": host, "role": role, "memory_gb": 64, "cores": 1, "read_gb_per_s": measured["read_gb_per_s"],
-            "int8_gop_per_s": measured["integer_peak_gop_per_s"], "float_gflop_per_s": measured["float_peak_gflop_per_s"],
-            "read_shares": {kind: min(1, measured["share_of_bandwidth"])}, **link}
-
-
-def predict(folder, kind, nodes, measured, mbit, trip_us):
-    """The whole answer of `essaim plan`, its first speed."""
-    link = {"nic_gbit_per_s": mbit / 1000, "round_trip_us": trip_us}
-    fast = {"nic_gbit_per_s": UNSHAPED / 1000, "round_trip_us": trip_us}
-    machines = [machine("head", "head", "coordinator", measured[kind][0], link)]
-    machines += [machine(f"n{n + 1}", "rack", "experts", measured[kind][1], fast) for n in range(nodes)]
+def predict(folder, kind, nodes, head, node):
+    """The whole answer of `essaim plan` about machines as doctors saved them, its first speed. Nodes answer over the head's links."""
+    link = {key: head[key] for key in ("nic_gbit_per_s", "round_trip_us")}
+    machines = [{**head, "name": "head", "role": "coordinator"}]
+    machines += [{**node, **link, "name": f"n{n + 1}", "host": "rack", "role": "experts"} for n in range(nodes)]
     path = os.path.join(folder, "machines.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"machines": machines}, file)
@@ -116,43 +98,71 @@ class Bench:
     def start_nodes(self, kind, nodes):
         each, started = SHARDS // nodes, []
         for n in range(nodes):
-            shards = [word for i in range(n * each, (n + 1) * each)
-                      for word in ("--shard", os.path.join(MODELS, kind, f"experts-{i + 1:02}-of-{SHARDS:02}.shard"))]
-            started.append(Process(self.hosts[n], ["taskset", "-c", "1", program("essaim-expert-node"), *shards, "--listen", f"{self.hosts[n].address}:5700",
+            held = shards(kind, n * each, (n + 1) * each)
+            started.append(Process(self.hosts[n], ["taskset", "-c", "1", program("essaim-expert-node"), *held, "--listen", f"{self.hosts[n].address}:5700",
                                                    "--name", f"n{n + 1}", "--threads", "1", "--keys", self.path("node.key"), "--allow",
                                                    self.path("head.key.pub")], self.path(f"n{n}.log")))
         return started
 
-    def step_ms(self, kind, nodes):
+    def addresses(self, nodes):
         with open(self.path("node.key.pub"), encoding="utf-8") as file:
             key = file.read().strip()
-        words = [word for n in range(nodes) for word in ("--node", f"{self.hosts[n].address}:5700,{key}")]
+        return [f"{self.hosts[n].address}:5700,{key}" for n in range(nodes)]
+
+    def doctor(self, host, core, *words):
+        """What the doctor saves of a machine that is one core; its exit code says what it found, not whether it measured."""
+        path = self.path(f"machine-{core}.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        done = subprocess.run(host.command("taskset", "-c", str(core), program("essaim"), "doctor", "--quick", "--name", f"core{core}", *words, "--save",
+                                           path), capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 3):
+            sys.exit(f"predict: the doctor: {done.stderr}")
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+    def head_machine(self, kind, nodes):
+        peers = [word for address in self.addresses(nodes) for word in ("--peer", address)]
+        return self.doctor(self.head, 0, "--shard", os.path.join(MODELS, kind, "coordinator.shard"), *peers, "--keys", self.path("head.key"))
+
+    def node_machine(self, kind):
+        return self.doctor(self.hosts[0], 1, *shards(kind, 0, SHARDS))
+
+    def stages_ms(self, kind, nodes):
+        words = [word for address in self.addresses(nodes) for word in ("--node", address)]
         command = self.head.command("taskset", "-c", "0", program("essaim"), "score", "--model", os.path.join(MODELS, kind), *words, "--keys",
                                     self.path("head.key"), "--threads", "1", "--step", "1", "--tokens", self.path("tokens.json"), "--json", "--quiet")
-        # The first pass over freshly mapped pages is another matter.
-        return [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["step_ms"] for _ in range(2)][1]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["stages_ms"]
+
+    def run(self, number):
+        """One configuration: machines and steps measured in turns. The quickest of each: what a machine shared with others shows of one that is not."""
+        kind, nodes, mbit, delay_us = CONFIGURATIONS[number - 1]
+        self.head.link("" if mbit == UNSHAPED else f"rate_kbit={mbit * 1000} delay_us={delay_us}")
+        running = self.start_nodes(kind, nodes)
+        self.stages_ms(kind, nodes)  # the nodes' maps get their pages
+        heads, rack, steps = [], [], []
+        for _ in range(TURNS):
+            heads.append(self.head_machine(kind, nodes))
+            rack.append(self.node_machine(kind))
+            steps.append(self.stages_ms(kind, nodes))
+        for process in running:
+            process.kill()
+        head, node = (max(machines, key=lambda machine: products_per_s(machine, kind)) for machines in (heads, rack))
+        link = {"nic_gbit_per_s": max(m["nic_gbit_per_s"] for m in heads), "round_trip_us": statistics.median(m["round_trip_us"] for m in heads)}
+        forecast = predict(self.folder, kind, nodes, {**head, **link}, node)
+        stages = min(steps, key=lambda step: step["step"])
+        return {"number": number, "format": kind, "nodes": nodes, "mbit_per_s": mbit, "delay_us": delay_us, **link, "predicted": forecast["tokens_per_s"],
+                "measured": 1000 / stages["step"], "ratio": forecast["tokens_per_s"] * stages["step"] / 1000, "step": forecast["step"],
+                "stages_ms": stages, "all_steps_ms": [step["step"] for step in steps], "heads": heads, "nodes_machine": rack}
 
 
 def measure(chosen):
-    rows, measured = [], {}
+    rows = []
     with tempfile.TemporaryDirectory(prefix="essaim-predict-") as folder:
         stage = Bench(folder)
         try:
             for number in chosen:
-                kind, nodes, mbit, delay_us = CONFIGURATIONS[number - 1]
-                if kind not in measured:
-                    measured[kind] = [bench(kind, core) for core in (0, 1)]
-                stage.head.link("" if mbit == UNSHAPED else f"rate_kbit={mbit * 1000} delay_us={delay_us}")
-                running = stage.start_nodes(kind, nodes)
-                trip = round_trip_us(stage.head, stage.hosts[0])
-                step = stage.step_ms(kind, nodes)
-                for process in running:
-                    process.kill()
-                forecast = predict(folder, kind, nodes, measured, mbit, trip)
-                rows.append({"number": number, "format": kind, "nodes": nodes, "mbit_per_s": mbit, "delay_us": delay_us, "round_trip_us": round(trip),
-                             "predicted": forecast["tokens_per_s"], "measured": 1000 / step, "ratio": forecast["tokens_per_s"] * step / 1000,
-                             "step": forecast["step"], "machines": [{key: measured[kind][core][key] for key in
-                                                                    ("read_gb_per_s", "share_of_bandwidth", "integer_peak_gop_per_s")} for core in (0, 1)]})
+                rows.append(stage.run(number))
                 show(rows[-1])
         finally:
             stage.close()
@@ -161,7 +171,7 @@ def measure(chosen):
 
 def show(row):
     link = "unshaped" if row["mbit_per_s"] == UNSHAPED else f"{row['mbit_per_s']} Mbit/s" + (f", {row['delay_us'] / 1000:g} ms" if row["delay_us"] else "")
-    print(f"| {row['format']} | {row['nodes']} | {link} | {row['round_trip_us']} us | {row['predicted']:.2f} | {row['measured']:.2f} | {row['ratio']:.2f} |",
+    print(f"| {row['format']} | {row['nodes']} | {link} | {row['round_trip_us']:.0f} us | {row['predicted']:.2f} | {row['measured']:.2f} | {row['ratio']:.2f} |",
           flush=True)
 
 

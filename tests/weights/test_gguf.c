@@ -239,6 +239,18 @@ static void test_every_broken_file_names_its_fault(void **state)
     assert_true(cases >= CASES_MIN);
 }
 
+static void test_a_file_is_known_without_its_ending(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/essaim-gguf-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sha256-4f54e24c", dir);
+    assert_int_equal(symlink(SMALL "plain.gguf", path), 0);
+    es_shape shape = shape_of(path), plain = shape_of(SMALL "plain.gguf");
+    assert_memory_equal(&shape, &plain, sizeof shape);
+    assert_int_equal(unlink(path) + rmdir(dir), 0);
+}
+
 /* Each copy stands at the end of its own allocation, where a sanitizer sees a step too far. */
 static void test_no_cut_is_taken_for_a_whole_file(void **state)
 {
@@ -270,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_what_files_leave_out_is_told),
         cmocka_unit_test(test_fingerprints_do_not_see_how_files_are_cut),
         cmocka_unit_test(test_every_broken_file_names_its_fault),
+        cmocka_unit_test(test_a_file_is_known_without_its_ending),
         cmocka_unit_test(test_no_cut_is_taken_for_a_whole_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
