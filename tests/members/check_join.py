@@ -90,11 +90,11 @@ def check_embedded(home, running):
     assert len(everything) > 0, "it fetched nothing"
     load = Load([head])
     two = join("n2")
-    doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
-    assert doctor.count(".round_trip") >= 2, doctor
     essaim("status", "--url", head.url, "--wait", "60", "--nodes", "2", "--ready")
     assert head.settled(["n1", "n2"]), head.membership()
     assert "2 of 3 nodes hold" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
+    doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
+    assert doctor.count(".round_trip") >= 2, doctor
     mine = shards_of(two)
     assert 0 < len(mine) < len(everything), (len(mine), len(everything))
 
