@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/doctor_report.h"
 #include "cli/fetch.h"
+#include "cluster/registry_options.h"
 #include "coordinator/node_list.h"
 #include "doctor/checks.h"
 #include "doctor/link_tell.h"
@@ -39,6 +40,7 @@ typedef struct doctor_values {
     es_option_list subjects, peers;
     const char *nodes, *keys, *allow, *listen, *name, *save, *root;
     cli_server server;
+    es_registry_options registry;
     bool serve, quick, strict, json;
 } doctor_values;
 
@@ -196,11 +198,42 @@ static void check_coordinator(doctor *d)
     json_decref(props);
 }
 
+static es_status add_member(doctor *d, const es_node_record *node, es_err *err)
+{
+    static const char SCHEME[] = "tcp://";
+    char text[ES_ENDPOINT_TEXT_MAX + ES_KEY_TEXT_BYTES + 1];
+    const char *at = node->control;
+    if (strncmp(at, SCHEME, sizeof SCHEME - 1) == 0) at += sizeof SCHEME - 1;
+    snprintf(text, sizeof text, node->key[0] != '\0' ? "%s,%s" : "%s", at, node->key);
+    if (d->peers.count == ES_OPTION_LIST_MAX)
+        return es_err_set(err, ES_INVALID, "more than %d nodes", ES_OPTION_LIST_MAX);
+    d->peers.item[d->peers.count] = es_arena_copy_text(d->arena, text);
+    if (d->peers.item[d->peers.count] == NULL) return es_err_set(err, ES_NO_MEMORY, "list of nodes");
+    d->peers.count++;
+    return ES_OK;
+}
+
+/* The registry's nodes: they allow the coordinator whose --keys these are. */
+static es_status list_members(doctor *d, es_err *err)
+{
+    es_registry *registry = NULL;
+    es_registry_view *view = NULL;
+    if (d->values->registry.folder == NULL && d->values->registry.etcd == NULL) return ES_OK;
+    es_status status = es_registry_open_existing(&d->values->registry, &registry, err);
+    if (status == ES_OK) status = es_registry_view_get(registry, &view, err);
+    for (size_t n = 0; status == ES_OK && n < view->node_count; n++)
+        status = add_member(d, &view->nodes[n], err);
+    if (view != NULL) es_registry_view_destroy(&view);
+    if (registry != NULL) es_registry_close(&registry);
+    return status;
+}
+
 static es_status list_peers(doctor *d, es_err *err)
 {
     es_status status = ES_OK;
     d->peers = d->values->peers;
     if (d->values->nodes != NULL) status = es_node_list_read(d->values->nodes, d->arena, &d->peers, err);
+    if (status == ES_OK) status = list_members(d, err);
     d->links = calloc(d->peers.count + 1, sizeof *d->links);
     if (status == ES_OK && d->links == NULL) status = es_err_set(err, ES_NO_MEMORY, "links");
     return status;
@@ -418,7 +451,7 @@ static es_status check(const void *arg, es_err *err)
     if (v->root != NULL && (v->save != NULL || v->serve))
         return es_err_set(err, ES_INVALID,
                           "--root looks at files only: there are no figures to save or serve");
-    return ES_OK;
+    return es_registry_options_check(&v->registry, err);
 }
 
 static const es_option MACHINE_OPTIONS[] = {
@@ -513,6 +546,10 @@ static const es_option_set SETS[] = {
     {.heading = "Other machines",
      .options = LINK_OPTIONS,
      .count = sizeof LINK_OPTIONS / sizeof LINK_OPTIONS[0]},
+    {.heading = "Registry, whose nodes are measured too",
+     .options = ES_REGISTRY_OPTIONS,
+     .count = ES_REGISTRY_OPTION_COUNT,
+     .at = offsetof(doctor_values, registry)},
     {.heading = "Output",
      .options = OUTPUT_OPTIONS,
      .count = sizeof OUTPUT_OPTIONS / sizeof OUTPUT_OPTIONS[0]},
@@ -522,6 +559,8 @@ static const es_example EXAMPLES[] = {
     {"essaim doctor --serve --listen 0.0.0.0:5720 --keys node.key --allow allowed",
      "on each of several machines"},
     {"essaim doctor --nodes nodes --keys head.key --save machines.json", "and then on the coordinator's"},
+    {"essaim doctor --registry /var/lib/essaim/registry --keys /etc/essaim/head.key",
+     "there, when the swarm runs"},
 };
 
 const es_command CLI_DOCTOR = {
@@ -533,9 +572,9 @@ const es_command CLI_DOCTOR = {
         "is "
         "to be looked at), with 1 when it could not look, with 2 when the options make no sense.",
     .sets = SETS,
-    .set_count = 3,
+    .set_count = sizeof SETS / sizeof SETS[0],
     .examples = EXAMPLES,
-    .example_count = 3,
+    .example_count = sizeof EXAMPLES / sizeof EXAMPLES[0],
     .values_bytes = sizeof(doctor_values),
     .told_code = EXIT_FOUND,
     .check = check,

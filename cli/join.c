@@ -30,6 +30,7 @@ typedef struct join_values {
     const char *token, *dir, *name, *listen, *memory;
     es_option_list shards;
     size_t threads;
+    const char *advertise, *rack;
     bool lock_memory, prepare;
     es_registry_options registry;
 } join_values;
@@ -310,7 +311,11 @@ static es_status become(const join_values *v, const paths *p, const cli_join_sta
         }
     if (state->registry[registry_option("--etcd")] != NULL) {
         argv[n++] = "--advertise";
-        argv[n++] = state->control;
+        argv[n++] = v->advertise != NULL ? v->advertise : state->control;
+        if (v->rack != NULL) argv[n++] = "--rack";
+        if (v->rack != NULL) argv[n++] = v->rack;
+    } else if (v->advertise != NULL || v->rack != NULL) {
+        return es_err_set(err, ES_INVALID, "--advertise and --rack are for swarms whose registry is etcd");
     }
     if (v->lock_memory) argv[n++] = "--lock-memory";
     argv[n] = NULL;
@@ -401,6 +406,17 @@ static const es_option RUN_OPTIONS[] = {
      .kind = ES_OPTION_FLAG,
      .at = offsetof(join_values, lock_memory),
      .help = "keep all weights in memory"},
+    {.name = "--advertise",
+     .kind = ES_OPTION_TEXT,
+     .argument = "HOST:PORT",
+     .at = offsetof(join_values, advertise),
+     .fallback = "as when it joined",
+     .help = "with etcd: where coordinators reach it now, for machines whose address changes"},
+    {.name = "--rack",
+     .kind = ES_OPTION_TEXT,
+     .argument = "NAME",
+     .at = offsetof(join_values, rack),
+     .help = "with etcd: machines of one rack fail together"},
 };
 
 static const es_option_set SETS[] = {

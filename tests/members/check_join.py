@@ -73,12 +73,15 @@ def check_embedded(home, running):
     right = reference.stop()
     alone.stop()
 
-    head = Head("--model-name", "tiny-r1", "--keys", key, "--registry", registry, "--join-listen", at)
+    head = Head("--model-name", "tiny-r1", "--keys", key, "--registry", registry, "--join-listen", at, "--log-level", "debug")
     running.append(head)
     wait_for("the registry", registry.is_dir)
 
+    tokens = []
+
     def join(name):
-        return joined(home, running, name, essaim("token", "--registry", registry, "--keys", key, "--at", at).split()[0])
+        tokens.append(essaim("token", "--registry", registry, "--keys", key, "--at", at).split()[0])
+        return joined(home, running, name, tokens[-1])
 
     one = join("n1")
     wait_for(f"n1 holds all: {one.said} {head.membership()}", lambda: head.settled(["n1"]))
@@ -90,6 +93,8 @@ def check_embedded(home, running):
     essaim("status", "--url", head.url, "--wait", "60", "--nodes", "2", "--ready")
     assert head.settled(["n1", "n2"]), head.membership()
     assert "2 of 3 nodes hold" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
+    doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
+    assert doctor.count(".round_trip") >= 2, doctor
     mine = shards_of(two)
     assert 0 < len(mine) < len(everything), (len(mine), len(everything))
 
@@ -110,6 +115,13 @@ def check_embedded(home, running):
     for prompt, answer in seen.items():
         assert right.get(prompt, answer) == answer, (prompt, answer, right[prompt])
     assert set(seen) & set(right), "nothing was compared"
+
+    # tokens let machines in: they are in no log at any level, not even in part
+    said = "\n".join(line for program in running for line in program.said)
+    assert "joins at" in said
+    for token in tokens:
+        secret = token.split("@")[0]
+        assert all(part not in said for part in (secret, secret[:24], secret[24:])), "a token in a log"
 
     # who is to be drained and is the last hears why that cannot be
     said = essaim("drain", "n1", "--url", head.url, ok=False)
@@ -152,7 +164,8 @@ def check_etcd(home, running):
     mine = shards_of(nodes[1])
     nodes[1].stop()
     assert essaim("node", "list", *registry).count(" ready ") == 1
-    nodes[1] = Machine(home, "n2")
+    port = next(word for word in nodes[1].said if "others reach it at" in word).split(":")[-1].strip()
+    nodes[1] = Machine(home, "n2", "--advertise", f"localhost:{port}", "--rack", "b")  # its address is another one now
     running.append(nodes[1])
     wait_for("n2 is back", lambda: head.settled(["n1", "n2"]) and essaim("node", "list", *registry).count(" ready ") == 2)
     assert shards_of(nodes[1]) == mine

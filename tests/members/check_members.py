@@ -106,7 +106,7 @@ class Load:
 
     def __init__(self, heads):
         self.heads, self.stopping, self.answers, self.count, self.failed = heads, False, {}, 0, []
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(2)]
+        self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(2)]
         for thread in self.threads:
             thread.start()
 
