@@ -19,7 +19,8 @@ enum {
     TAKEN_MAX = 16,
     ANSWER_MS = 5000,
     RETRY_MS = 1000,
-    ROOM_MS = 20, /* until whoever takes what was fetched has taken some */
+    SILENT_MS = 60000, /* who did not answer is asked after all others for so long */
+    ROOM_MS = 20,      /* until whoever takes what was fetched has taken some */
 };
 
 typedef struct order {
@@ -29,7 +30,8 @@ typedef struct order {
 
 typedef struct peer {
     es_peer who;
-    bool lied; /* gave bytes that are not those of their checksum */
+    bool lied;          /* gave bytes that are not those of their checksum */
+    uint64_t silent_ns; /* when it did not answer; 0: it did, or was not asked */
 } peer;
 
 struct es_fetcher {
@@ -244,27 +246,45 @@ static es_status fetch_from(es_fetcher *f, const es_peer *who, const es_fetch_or
     return status;
 }
 
-/* Who is asked in turn: peers, beginning with another for each expert, then the others. Under the lock. */
-static size_t candidates(es_fetcher *f, const es_fetch_order *what, es_peer *ret_who)
+/* Adds the peers that answer, or those that do not, beginning with another for each expert. Under the lock.
+ */
+static size_t add_peers(const es_fetcher *f, const es_fetch_order *what, bool silent, es_peer *ret_who)
 {
+    uint64_t now_ns = es_clock_now_ns();
     size_t count = 0,
            start = f->peer_count > 0 ? (what->sum[0] | (size_t)what->sum[1] << 8) % f->peer_count : 0;
     for (size_t i = 0; i < f->peer_count; i++) {
         const peer *p = &f->peers[(start + i) % f->peer_count];
-        if (!p->lied && p->who.shards[0] != '\0' && strcmp(p->who.name, f->options.name) != 0)
+        bool is_silent = p->silent_ns != 0 && now_ns - p->silent_ns < SILENT_MS * 1000000ull;
+        if (is_silent == silent && !p->lied && p->who.shards[0] != '\0' &&
+            strcmp(p->who.name, f->options.name) != 0)
             ret_who[count++] = p->who;
     }
-    for (size_t i = 0; i < f->options.last_count; i++) ret_who[count++] = f->options.last[i];
     return count;
 }
 
-static void note_lie(es_fetcher *f, const es_peer *who)
+/* Who is asked in turn: peers, then the others, then peers that did not answer of late: each of those costs a
+ * deadline. Under the lock. */
+static size_t candidates(const es_fetcher *f, const es_fetch_order *what, es_peer *ret_who)
 {
-    es_log(ES_LOG_WARN, "%s gave an expert whose bytes are not those of its checksum: it is not asked again",
-           who->name);
+    size_t count = add_peers(f, what, false, ret_who);
+    for (size_t i = 0; i < f->options.last_count; i++) ret_who[count++] = f->options.last[i];
+    return count + add_peers(f, what, true, ret_who + count);
+}
+
+static void note_outcome(es_fetcher *f, const es_peer *who, es_status status)
+{
+    if (status == ES_CORRUPT)
+        es_log(ES_LOG_WARN,
+               "%s gave an expert whose bytes are not those of its checksum: it is not asked again",
+               who->name);
     pthread_mutex_lock(&f->lock);
-    for (size_t i = 0; i < f->peer_count; i++)
-        if (strcmp(f->peers[i].who.name, who->name) == 0) f->peers[i].lied = true;
+    for (size_t i = 0; i < f->peer_count; i++) {
+        peer *p = &f->peers[i];
+        if (strcmp(p->who.name, who->name) != 0) continue;
+        p->lied |= status == ES_CORRUPT;
+        p->silent_ns = status == ES_UNAVAILABLE ? es_clock_now_ns() : 0;
+    }
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -287,7 +307,7 @@ static es_status fetch(es_fetcher *f, const es_fetch_order *what, es_fetched *re
         count > 0 ? ES_NOT_FOUND : es_err_set(err, ES_NOT_FOUND, "nobody is known here who could have it");
     for (size_t i = 0; i < count && status != ES_OK && status != ES_CANCELLED && !*ret_disk; i++) {
         status = fetch_from(f, &who[i], what, ret_fetched, ret_disk, err);
-        if (status == ES_CORRUPT) note_lie(f, &who[i]);
+        if (!*ret_disk) note_outcome(f, &who[i], status);
         if (status != ES_OK) {
             if (!*ret_disk) es_err_prefix(err, "%s", who[i].name);
             es_asker_close(&f->asker);
@@ -422,10 +442,12 @@ es_status es_fetcher_peers(es_fetcher *fetcher, const es_peer *peers, size_t cou
     pthread_mutex_lock(&fetcher->lock);
     peer *old = fetcher->peers;
     for (size_t i = 0; i < count; i++) /* who lied and has the same key is the same liar */
-        for (size_t o = 0; o < fetcher->peer_count; o++)
-            if (old[o].lied && strcmp(old[o].who.name, peers[i].name) == 0 &&
-                strcmp(old[o].who.key, peers[i].key) == 0)
-                fresh[i].lied = true;
+        for (size_t o = 0; o < fetcher->peer_count; o++) {
+            if (strcmp(old[o].who.name, peers[i].name) != 0 || strcmp(old[o].who.key, peers[i].key) != 0)
+                continue;
+            fresh[i].lied = old[o].lied;
+            fresh[i].silent_ns = old[o].silent_ns;
+        }
     fetcher->peers = fresh;
     fetcher->peer_count = count;
     pthread_cond_broadcast(&fetcher->changed);

@@ -194,6 +194,27 @@ static void all_are_fetched_once_and_give_the_same_sums(void **state)
     es_allow_list_destroy(&guests);
 }
 
+/* A deadline for each expert that would be asked of it first is what it must not cost. */
+static void who_does_not_answer_is_asked_last(void **state)
+{
+    scene *s = *state;
+    char dir[TEST_PATH_MAX];
+    make_empty(s, "silent", dir);
+    es_shard_server *gone = serve(s->file, 0, NULL, NULL, NULL),
+                    *server = serve(s->file, 0, NULL, NULL, NULL);
+    es_peer peers[] = {peer_of("gone", gone, NULL), peer_of("them", server, NULL)};
+    es_shard_server_stop(&gone);
+    uint64_t begun_ns = es_clock_now_ns();
+    es_fetcher *fetcher = start(s, dir, NULL, NULL);
+    MUST(es_fetcher_peers(fetcher, peers, 2, &must_err));
+    MUST(es_fetcher_want(fetcher, s->orders, ALL, &must_err));
+    take(fetcher, ALL, NULL);
+    assert_true(es_clock_now_ns() - begun_ns <
+                15000000000ull); /* one deadline of 5 s, not one for each of eight */
+    es_fetcher_stop(&fetcher);
+    es_shard_server_stop(&server);
+}
+
 static void what_was_half_fetched_is_taken_up(void **state)
 {
     scene *s = *state;
@@ -399,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_fetched_once_and_give_the_same_sums),
+        cmocka_unit_test(who_does_not_answer_is_asked_last),
         cmocka_unit_test(what_was_half_fetched_is_taken_up),
         cmocka_unit_test(who_lies_is_not_believed),
         cmocka_unit_test(strangers_and_revoked_members_get_nothing),
