@@ -111,7 +111,6 @@ static es_status measure(doctor *d, es_err *err)
     d->measured = true;
     d->machine.memory_bytes = memory.available_bytes;
     d->machine.cores = es_pool_threads(d->pool);
-    d->machine.read_bytes_per_s = d->speeds.read_bytes_per_s;
     d->machine.int_ops_per_s = d->speeds.int_ops_per_s;
     d->machine.float_ops_per_s = d->speeds.float_ops_per_s;
     es_doctor_learn_shares(&d->speeds, &d->machine);
@@ -437,7 +436,7 @@ static const es_option MACHINE_OPTIONS[] = {
     {.name = "--quick",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(doctor_values, quick),
-     .help = "measure less, in about two seconds"},
+     .help = "measure less, in about three seconds"},
     {.name = "--root",
      .kind = ES_OPTION_TEXT,
      .argument = "DIR",

@@ -72,14 +72,17 @@ static es_status ask(const cli_server *server, const char *path, const char *pos
     body b = {0};
     struct curl_slist *headers = NULL;
     CURL *curl = curl_easy_init();
+    *ret_object = NULL;
     if (curl == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", server->url);
     es_status status = transfer(curl, server, path, post, &headers, &b, err);
     if (status == ES_OK) {
         json_error_t why;
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_code);
-        *ret_object = b.bytes > 0 ? json_loadb(b.text, b.bytes, JSON_REJECT_DUPLICATES, &why) : NULL;
-        if (!json_is_object(*ret_object)) {
-            json_decref(*ret_object);
+        json_t *object = b.bytes > 0 ? json_loadb(b.text, b.bytes, JSON_REJECT_DUPLICATES, &why) : NULL;
+        if (json_is_object(object)) {
+            *ret_object = object;
+        } else {
+            json_decref(object);
             status = es_err_set(err, ES_CORRUPT, "%s%s: HTTP %ld, and no JSON object", server->url, path,
                                 *ret_code);
         }

@@ -157,7 +157,7 @@ static const es_option OPTIONS[] = {
      .argument = "MODEL",
      .at = offsetof(inspect_values, model),
      .required = true,
-     .help = "a checkpoint folder as published, or a GGUF file"},
+     .help = "a checkpoint folder as published, a GGUF file, a shard or a folder of shards"},
     {.name = "--json", .kind = ES_OPTION_FLAG, .at = offsetof(inspect_values, json), .help = "print JSON"},
 };
 

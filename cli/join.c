@@ -324,7 +324,7 @@ static es_status run(const void *arg, es_err *err)
 {
     const join_values *v = arg;
     paths p;
-    cli_join_state state;
+    cli_join_state state = {.name = ""};
     es_status status = make_paths(v->dir, &p, err);
     if (status == ES_OK) status = cli_join_state_load(v->dir, &state, err);
     if (status == ES_NOT_FOUND)

@@ -66,6 +66,7 @@ static es_status fetch_cluster(const cli_server *server, json_t **ret_cluster, e
     status = es_err_set(err, ES_UNAVAILABLE, "%s/cluster: HTTP %ld: %.200s", server->url, code,
                         message != NULL ? message : "no reason given");
     json_decref(*ret_cluster);
+    *ret_cluster = NULL;
     return status;
 }
 
@@ -171,7 +172,7 @@ static es_status run_top(const void *arg, es_err *err)
 {
     const status_values *v = arg;
     const cli_server server = server_of(v);
-    struct termios before, raw;
+    struct termios before = {.c_lflag = 0}, raw;
     bool heat = true, keys = tcgetattr(STDIN_FILENO, &before) == 0;
     if (isatty(STDOUT_FILENO) != 1)
         return es_err_set(err, ES_INVALID, "top draws on a terminal; `essaim status` prints once");

@@ -1,6 +1,8 @@
 /* What a node's past calls say of the next one. */
 #include "dispatch/history.h"
 
+#include "essaim/status.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -19,6 +21,7 @@ static void refresh_p95(es_history_bucket *b)
 {
     uint32_t sorted[ES_HISTORY_KEPT];
     size_t count = b->count < ES_HISTORY_KEPT ? b->count : ES_HISTORY_KEPT;
+    ES_ASSERT(count > 0);
     for (size_t i = 0; i < count; i++) {
         size_t at = i;
         for (; at > 0 && sorted[at - 1] > b->us[i]; at--) sorted[at] = sorted[at - 1];

@@ -35,7 +35,7 @@ es_status es_http_watch_create(size_t connections, unsigned timeout_s, es_http_t
 void es_http_watch_destroy(es_http_watch **watch);
 
 /* Every function below is safe from any thread. */
-es_http_link es_http_watch_join(es_http_watch *watch, struct MHD_Connection *connection, int fd);
+es_http_link es_http_watch_join(es_http_watch *watch, struct MHD_Connection *mhd, int fd);
 void es_http_watch_leave(es_http_watch *watch, es_http_link link);
 void es_http_watch_enter(es_http_watch *watch, es_http_link link, es_http_phase phase);
 

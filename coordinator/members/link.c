@@ -101,9 +101,7 @@ static void complete_record(es_membership *m, es_member *member, const es_hello_
     bool returned =
         r->state == ES_MEMBER_DRAINING && !member->ordered && hello->state.phase != ES_NODE_DRAINING;
     if (r->state == ES_MEMBER_JOINING || returned) r->state = ES_MEMBER_READY;
-    member->record_changed |= r->memory_bytes != before.memory_bytes ||
-                              r->bandwidth_bytes != before.bandwidth_bytes || r->state != before.state ||
-                              memcmp(r->fingerprint, before.fingerprint, sizeof r->fingerprint) != 0;
+    member->record_changed |= !es_node_record_equal(&before, r);
 }
 
 static es_status take_units(es_membership *m, es_member *member, const es_hello_reply *hello, es_err *err)

@@ -205,7 +205,7 @@ static es_status put(embedded *e, const es_node_record *record, bool own, es_err
     if (status == ES_OK) status = begin(e, err);
     if (status != ES_OK) return status;
     es_node_record *known = find_node(e->state, fresh.name);
-    bool changed = known == NULL || memcmp(known, &fresh, sizeof fresh) != 0;
+    bool changed = known == NULL || !es_node_record_equal(known, &fresh);
     if (known != NULL && strcmp(known->key, fresh.key) != 0 && is_alive(e, fresh.name, es_clock_now_ns()))
         status = es_err_set(err, ES_MISMATCH, "registry: the name %s is a living node's with another key",
                             fresh.name);
@@ -213,9 +213,9 @@ static es_status put(embedded *e, const es_node_record *record, bool own, es_err
         status = es_err_set(err, ES_NO_MEMORY, "registry: %d nodes are the most", ES_REGISTRY_NODES_MAX);
     if (status == ES_OK && changed) {
         if (known == NULL) known = &e->state->nodes[e->state->node_count++];
-        memcpy(known, &fresh, sizeof fresh);
+        *known = fresh;
     }
-    if (status == ES_OK && own) memcpy(&e->own, &fresh, sizeof fresh);
+    if (status == ES_OK && own) e->own = fresh;
     if (status == ES_OK) extend(e, fresh.name);
     return end(e, changed && status == ES_OK, status, err);
 }

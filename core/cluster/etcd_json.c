@@ -24,7 +24,7 @@ json_t *es_etcd_range_end(const char *prefix)
     char end[ES_ETCD_KEY_MAX + 1];
     size_t length = strlen(prefix);
     ES_ASSERT(length >= 1 && length <= ES_ETCD_KEY_MAX && (unsigned char)prefix[length - 1] < 0xff);
-    memcpy(end, prefix, length);
+    memcpy(end, prefix, length + 1);
     end[length - 1]++;
     return es_etcd_bytes(end, length);
 }

@@ -18,6 +18,19 @@ const char *es_node_record_label(const es_node_record *record, const char *name)
     return "";
 }
 
+bool es_node_record_equal(const es_node_record *a, const es_node_record *b)
+{
+    bool equal = strcmp(a->name, b->name) == 0 && strcmp(a->control, b->control) == 0 &&
+                 strcmp(a->key, b->key) == 0 && a->label_count == b->label_count &&
+                 a->memory_bytes == b->memory_bytes && a->bandwidth_bytes == b->bandwidth_bytes &&
+                 memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0 && a->state == b->state &&
+                 a->holder == b->holder;
+    for (size_t i = 0; equal && i < a->label_count; i++)
+        equal = strcmp(a->labels[i].name, b->labels[i].name) == 0 &&
+                strcmp(a->labels[i].value, b->labels[i].value) == 0;
+    return equal;
+}
+
 char *es_node_record_write(const es_node_record *record)
 {
     char fingerprint[ES_FINGERPRINT_TEXT_MAX], holder[17];

@@ -178,7 +178,9 @@ static size_t rank_of(const es_planner *p, size_t cell)
     size_t in_group = r->experts / groups;
     size_t spread = expert % in_group * groups + expert / in_group;
     if (groups == 1) { /* nobody says which go together: neighbours apart */
-        size_t steps = es_size_min(r->node_count, r->experts), lane = expert % steps;
+        size_t steps = es_size_min(r->node_count, r->experts);
+        ES_ASSERT(steps > 0); /* the request was checked */
+        size_t lane = expert % steps;
         spread = lane * (r->experts / steps) + es_size_min(lane, r->experts % steps) + expert / steps;
     }
     return slice * r->experts + spread;

@@ -85,12 +85,19 @@ void es_registry_fini(es_registry *registry)
     es_registry_view_destroy(&registry->view);
 }
 
+static bool same_nodes(const es_node_record *a, size_t a_count, const es_node_record *b, size_t b_count)
+{
+    bool same = a_count == b_count;
+    for (size_t i = 0; same && i < a_count; i++) same = es_node_record_equal(&a[i], &b[i]);
+    return same;
+}
+
 static bool says_the_same(const es_registry_view *a, const es_registry_view *b)
 {
-    return a->frozen == b->frozen && a->node_count == b->node_count && a->lapsed_count == b->lapsed_count &&
-           a->revoked_count == b->revoked_count && es_epoch_number(a->epoch) == es_epoch_number(b->epoch) &&
-           memcmp(a->lapsed, b->lapsed, a->lapsed_count * sizeof *a->lapsed) == 0 &&
-           memcmp(a->nodes, b->nodes, a->node_count * sizeof *a->nodes) == 0 &&
+    return a->frozen == b->frozen && a->revoked_count == b->revoked_count &&
+           es_epoch_number(a->epoch) == es_epoch_number(b->epoch) &&
+           same_nodes(a->nodes, a->node_count, b->nodes, b->node_count) &&
+           same_nodes(a->lapsed, a->lapsed_count, b->lapsed, b->lapsed_count) &&
            memcmp(a->revoked, b->revoked, a->revoked_count * sizeof *a->revoked) == 0;
 }
 

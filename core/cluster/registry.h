@@ -51,6 +51,9 @@ typedef struct es_node_record {
 /* A label's value, "" when it has none of that name. */
 const char *es_node_record_label(const es_node_record *record, const char *name);
 
+/* True when both say the same. */
+bool es_node_record_equal(const es_node_record *a, const es_node_record *b);
+
 /* A record as JSON (malloc'd, NULL when memory is short), and strictly back: ES_CORRUPT names the field. */
 char *es_node_record_write(const es_node_record *record);
 es_status es_node_record_parse(const char *where, const char *text, size_t bytes, es_node_record *ret_record,

@@ -71,6 +71,7 @@ es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t run
     *ret_speeds = (es_doctor_speeds){.read_bytes_per_s = median(reads, runs),
                                      .int_ops_per_s = median(integers, runs),
                                      .float_ops_per_s = median(floats, runs),
+                                     .attend_ops_per_s = es_yardstick_attend_ops(kernels, pool),
                                      .encrypt_bytes_per_s = measure_encryption()};
     for (size_t i = 0; i < count; i++) ret_speeds->product_bytes_per_s[formats[i]] = products[i];
     ret_speeds->read_spread =
@@ -82,15 +83,21 @@ void es_doctor_learn_shares(es_doctor_speeds *s, es_machine *machine)
 {
     const es_held_speed *held = &s->held;
     es_format format = held->format;
+    /* Who disturbs a measurement makes it slower: of two medians the faster is nearer to the machine. */
+    s->read_bytes_per_s = fmax(s->read_bytes_per_s, held->read_bytes_per_s);
     if (held->bytes_per_s > 0)
         s->product_bytes_per_s[format] = held->bytes_per_s / held->read_bytes_per_s * s->read_bytes_per_s;
+    machine->read_bytes_per_s = s->read_bytes_per_s;
     for (int f = 0; f < ES_FORMAT_COUNT; f++)
         machine->read_share[f] = s->product_bytes_per_s[f] / s->read_bytes_per_s;
+    machine->attend_share = s->attend_ops_per_s / s->float_ops_per_s;
+    machine->encrypt_bytes_per_s = s->encrypt_bytes_per_s;
     if (held->ops_per_s <= 0) return;
-    /* Seconds an operation of many rows, and what of it reading takes: the planner's two limits. */
-    double all = 1 / held->ops_per_s, read = held->bytes_per_weight / (2 * ES_HELD_ROWS) / held->bytes_per_s;
+    /* Seconds a weight: of one row, of many rows; between them stands what multiplying takes. */
+    double one = held->bytes_per_weight / held->bytes_per_s, many = 2.0 * ES_HELD_ROWS / held->ops_per_s;
+    double multiply = sqrt((many * many - one * one) / (ES_HELD_ROWS * ES_HELD_ROWS - 1.0));
     double peak = es_format_is_quant(format) ? s->int_ops_per_s : s->float_ops_per_s;
-    if (all > read) machine->multiply_share[format] = 1 / (cbrt(pow(all, 3) - pow(read, 3)) * peak);
+    if (many > one) machine->multiply_share[format] = 2 / (multiply * peak);
 }
 
 static void tell_products(const es_doctor_speeds *s, es_findings *findings)
@@ -135,6 +142,8 @@ void es_doctor_tell_speeds(const es_doctor_speeds *s, const es_prospect *prospec
                     s->int_ops_per_s * 1e-9);
     es_findings_add(findings, ES_FINDING_OK, "cpu.float", s->float_ops_per_s * 1e-9, "GFLOP/s",
                     "%.0f GFLOP/s", s->float_ops_per_s * 1e-9);
+    es_findings_add(findings, ES_FINDING_OK, "cpu.attention", s->attend_ops_per_s * 1e-9, "GFLOP/s",
+                    "%.0f GFLOP/s of attention over a cache", s->attend_ops_per_s * 1e-9);
     es_findings_add(findings, s->encrypt_bytes_per_s > 0 ? ES_FINDING_OK : ES_FINDING_UNKNOWN, "cpu.encrypt",
                     s->encrypt_bytes_per_s / GB, "GB/s",
                     "%.2f GB/s (%.1f Gbit/s) on one core: the most that one link carries",

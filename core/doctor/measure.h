@@ -13,6 +13,7 @@
 typedef struct es_doctor_speeds {
     double read_bytes_per_s, read_spread; /* spread: of the runs, (best - worst) / median */
     double int_ops_per_s, float_ops_per_s;
+    double attend_ops_per_s;                     /* attention over a cache */
     double encrypt_bytes_per_s;                  /* one core, as links do it */
     double product_bytes_per_s[ES_FORMAT_COUNT]; /* of weights, one row; 0: not measured */
     es_held_speed held; /* of the weights that are here; nothing when there are none */
@@ -23,8 +24,8 @@ enum { ES_DOCTOR_RUNS_MAX = 15 };
 es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t runs, const es_format *formats,
                             size_t count, es_doctor_speeds *ret_speeds, es_err *err);
 
-/* What of the machine's bandwidth and arithmetic the kernels reach, for the planner: as the weights that are
- * here were computed from, else as the yardsticks were. */
+/* The machine's bandwidth, cipher, and what of bandwidth and arithmetic the kernels reach, for the planner:
+ * as the weights that are here were computed from, else as the yardsticks were. */
 void es_doctor_learn_shares(es_doctor_speeds *speeds, es_machine *machine);
 void es_doctor_tell_speeds(const es_doctor_speeds *speeds, const es_prospect *prospect,
                            es_findings *findings);

@@ -47,6 +47,8 @@ static json_t *describe(const es_machine *machines, size_t i)
     put(object, "read_gb_per_s", m->read_bytes_per_s / 1e9);
     put(object, "int8_gop_per_s", m->int_ops_per_s / 1e9);
     put(object, "float_gflop_per_s", m->float_ops_per_s / 1e9);
+    put(object, "attend_share", fmin(m->attend_share, 1));
+    put(object, "encrypt_gb_per_s", m->encrypt_bytes_per_s / 1e9);
     put_shares(object, "read_shares", m->read_share);
     put_shares(object, "multiply_shares", m->multiply_share);
     put(object, "nic_gbit_per_s", m->nic_bytes_per_s * 8e-9);

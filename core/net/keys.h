@@ -41,11 +41,11 @@ bool es_allow_list_has(es_allow_list *list, const uint8_t key[ES_KEY_BYTES]);
 
 /* Replaces the keys of a list without a file; each is es_key_valid, count at most ES_ALLOWED_MAX. Any thread.
  */
-es_status es_allow_list_set(es_allow_list *list, const char (*keys)[ES_KEY_TEXT_BYTES], size_t count,
+es_status es_allow_list_set(es_allow_list *list, const char (*texts)[ES_KEY_TEXT_BYTES], size_t count,
                             es_err *err);
 
 /* Replaces the keys that are refused whatever the list says, of a list of any kind. Any thread. */
-es_status es_allow_list_revoke(es_allow_list *list, const char (*keys)[ES_KEY_TEXT_BYTES], size_t count,
+es_status es_allow_list_revoke(es_allow_list *list, const char (*texts)[ES_KEY_TEXT_BYTES], size_t count,
                                es_err *err);
 
 /* Reads the file again when it is another than was read last; a key that is not in it any more is revoked. A

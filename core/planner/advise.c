@@ -50,11 +50,10 @@ static es_status try_machine(advisor *a, es_err *err)
     for (size_t i = 1; i < q.machine_count; i++)
         if (q.machines[i].memory_bytes > q.machines[largest].memory_bytes) largest = i;
     memcpy(a->machines, q.machines, q.machine_count * sizeof *a->machines);
-    es_machine *added = &a->machines[q.machine_count];
     char change[160];
     for (size_t more = 1; more <= 64 && q.machine_count < ES_MACHINES_MAX; more *= 2) {
         while (q.machine_count < a->question->machine_count + more && q.machine_count < ES_MACHINES_MAX) {
-            added = &a->machines[q.machine_count];
+            es_machine *added = &a->machines[q.machine_count];
             *added = q.machines[largest];
             added->role = ES_ROLE_EXPERTS;
             snprintf(added->name, sizeof added->name, "added-%zu", q.machine_count);

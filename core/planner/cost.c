@@ -90,12 +90,6 @@ es_status es_cost_model_make(const es_shape *shape, es_format format, size_t kv_
     return ES_OK;
 }
 
-/* Two limits of which both are felt where they meet. */
-static double both(double a, double b)
-{
-    return cbrt(a * a * a + b * b * b);
-}
-
 static double known(double measured, double otherwise)
 {
     return measured > 0 ? measured : otherwise;
@@ -106,9 +100,11 @@ double es_cost_product_s(const es_cost_matrices *m, double rows, const es_machin
     double rate = es_format_is_quant(m->format) ? machine->int_ops_per_s : machine->float_ops_per_s;
     double reached = known(machine->read_share[m->format], ES_COST_RATES.read[m->format]);
     double multiplied = known(machine->multiply_share[m->format], ES_COST_RATES.multiply[m->format]);
-    double read = m->bytes / (machine->read_bytes_per_s * reached * share);
-    double multiply = 2 * m->weights * rows / (rate * multiplied * share);
-    return both(read, multiply) + m->products * ES_COST_RATES.join_s;
+    double one_row = m->bytes / (machine->read_bytes_per_s * reached * share);
+    double multiply = 2 * m->weights / (rate * multiplied * share), more = fmax(rows, 1);
+    /* Two limits of which both are felt where they meet; what one row multiplies is in one_row already. */
+    return sqrt(one_row * one_row + multiply * multiply * (more * more - 1)) +
+           m->products * ES_COST_RATES.join_s;
 }
 
 double es_cost_attend_s(const es_cost_model *model, double streams, double rows_each, double context,
@@ -117,7 +113,13 @@ double es_cost_attend_s(const es_cost_model *model, double streams, double rows_
     const es_shape *s = model->shape;
     double read = streams * context * model->kv_bytes_per_token / (machine->read_bytes_per_s * share);
     double operations = 2 * streams * rows_each * context * (double)(s->heads * (2 * s->kv_lora + s->rope));
-    return both(read, operations / (machine->float_ops_per_s * ES_COST_RATES.attend * share));
+    double attended = known(machine->attend_share, ES_COST_RATES.attend);
+    return hypot(read, operations / (machine->float_ops_per_s * attended * share));
+}
+
+double es_cost_encrypt_s(const es_machine *machine)
+{
+    return 1 / known(machine->encrypt_bytes_per_s, ES_COST_RATES.encrypt_bytes_per_s);
 }
 
 double es_cost_row_bytes(const es_shape *shape)

@@ -55,6 +55,9 @@ double es_cost_product_s(const es_cost_matrices *matrices, double rows, const es
 double es_cost_attend_s(const es_cost_model *model, double streams, double rows_each, double context,
                         const es_machine *machine, double share);
 
+/* Seconds that a byte of a message takes one thread of the machine to encrypt, or to decrypt. */
+double es_cost_encrypt_s(const es_machine *machine);
+
 /* Bytes of one row's way to a node and of its sum's way back. */
 double es_cost_row_bytes(const es_shape *shape);
 double es_cost_sum_bytes(const es_shape *shape);

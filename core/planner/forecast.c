@@ -82,16 +82,21 @@ static double network_s(const work *w, const es_machine *own, const es_routing_l
 {
     double bytes_row = es_cost_row_bytes(w->q->shape) + es_cost_sum_bytes(w->q->shape);
     double remote_share = 0, slowest = own->nic_bytes_per_s, trip = HOST_ROUND_TRIP_S;
+    double own_cipher = es_cost_encrypt_s(own), node_cipher = 0;
     for (size_t n = 0; n < w->nodes; n++) {
         if (same_host(&w->node[n], own)) continue;
         remote_share += w->layout.share[n];
         slowest = fmin(slowest, w->node[n].nic_bytes_per_s * (double)w->nodes);
         trip = fmax(trip, w->node[n].round_trip_s);
+        node_cipher = fmax(node_cipher, es_cost_encrypt_s(&w->node[n]));
     }
+    /* What one end encrypts the other decrypts, and neither waits for less than the whole; the coordinator
+     * does that for all nodes, each node for itself. */
+    double cipher = own_cipher + node_cipher / fmax(load->nodes, 1);
     double bytes = load->row_copies * bytes_row;
     double seconds = trip + ES_COST_RATES.call_s * load->nodes +
                      bytes * (remote_share / slowest + (1 - remote_share) / HOST_BYTES_PER_S);
-    return seconds + (w->q->encrypted ? bytes * remote_share / ES_COST_RATES.encrypt_bytes_per_s : 0);
+    return seconds + (w->q->encrypted ? bytes * remote_share * cipher : 0);
 }
 
 /* One step: streams sequences, rows_each rows of each. */

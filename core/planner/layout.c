@@ -85,7 +85,7 @@ bool es_layout_make(es_layout_mode mode, size_t experts, size_t nodes, size_t co
                     const double *room_bytes, double expert_bytes, es_planner_layout *ret_layout)
 {
     es_planner_layout *l = ret_layout;
-    double room[ES_MACHINES_MAX], amount[ES_MACHINES_MAX];
+    double room[ES_MACHINES_MAX] = {0}, amount[ES_MACHINES_MAX];
     *l = (es_planner_layout){.mode = mode, .nodes = nodes, .experts = experts, .copies = copies};
     if (copies > nodes || copies > ES_LAYOUT_COPIES_MAX || experts == 0) return false;
     for (size_t n = 0; n < nodes; n++) room[n] = fmax(room_bytes[n], 0) / expert_bytes;

@@ -20,7 +20,7 @@ typedef struct number {
     size_t at;                      /* of a double in es_machine; SIZE_MAX: not a double */
 } number;
 
-enum { NUMBER_MEMORY, NUMBER_CORES, NUMBER_COUNT, NUMBERS = 8 };
+enum { NUMBER_MEMORY, NUMBER_CORES, NUMBER_COUNT, NUMBERS = 10 };
 
 static const number NUMBER[NUMBERS] = {
     {"memory_gb", 1e9, -1, 0.001, 1e6, SIZE_MAX},
@@ -31,6 +31,8 @@ static const number NUMBER[NUMBERS] = {
     {"float_gflop_per_s", 1e9, 0, 0, 1e7, offsetof(es_machine, float_ops_per_s)},
     {"nic_gbit_per_s", 1e9 / 8, 1, 0.001, 1e5, offsetof(es_machine, nic_bytes_per_s)},
     {"round_trip_us", 1e-6, 150, 1, 1e7, offsetof(es_machine, round_trip_s)},
+    {"attend_share", 1, 0, 0, 1, offsetof(es_machine, attend_share)},
+    {"encrypt_gb_per_s", 1e9, 0, 0, 1000, offsetof(es_machine, encrypt_bytes_per_s)},
 };
 
 static const char *const ROLES[] = {"any", "coordinator", "experts"};

@@ -28,14 +28,16 @@ typedef struct es_machine {
                                                measured */
     double multiply_share[ES_FORMAT_COUNT]; /* of int_ops_per_s (integer formats) or float_ops_per_s, at many
                                                rows; 0: not measured */
+    double attend_share;                    /* of float_ops_per_s: attention over a cache; 0: not measured */
+    double encrypt_bytes_per_s;             /* CURVE's cipher on one core; 0: not measured */
 } es_machine;
 
 /* Reads {"machines": [{…}, …]}, or one such object, as `essaim doctor --save` writes it: name, memory_gb
  * (10^9 bytes), read_gb_per_s and cores are required; int8_gop_per_s, float_gflop_per_s, nic_gbit_per_s (1),
- * round_trip_us (150), read_shares and multiply_shares ({"q4_k": 0.85, …}), host (its
- * own), role ("any", "coordinator", "experts") and count (1: so many alike, named name-1, name-2, …) may be
- * left out; keys that are not known are errors unless they begin with "_". Adds to machines [room], *count of
- * them so far. ES_INVALID names the machine and the key. */
+ * round_trip_us (150), attend_share, encrypt_gb_per_s, read_shares and multiply_shares ({"q4_k": 0.85, …}),
+ * host (its own), role ("any", "coordinator", "experts") and count (1: so many alike, named name-1, name-2,
+ * …) may be left out; keys that are not known are errors unless they begin with "_". Adds to machines [room],
+ * *count of them so far. ES_INVALID names the machine and the key. */
 es_status es_machines_read(const char *path, es_machine *machines, size_t room, size_t *count, es_err *err);
 
 /* The same of text in memory; file is what errors call it. */

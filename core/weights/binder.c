@@ -64,7 +64,7 @@ void es_binder_remember(const es_binder *b, const es_tensor *tensor, size_t row_
         last->count += piece.count;
         return;
     }
-    ES_ASSERT(b->bound->count < b->bound->capacity);
+    ES_ASSERT(b->bound->pieces != NULL && b->bound->count < b->bound->capacity);
     b->bound->pieces[b->bound->count++] = piece;
 }
 

@@ -245,7 +245,10 @@ static void read_values(reader *in, uint64_t count, es_gguf *gguf)
              (unsigned long long)count, ES_GGUF_VALUES_MAX);
     if (in->status != ES_OK) return;
     es_gguf_value *values = es_arena_take(in->arena, (size_t)count, sizeof *values);
-    if (values == NULL) fail(in, ES_NO_MEMORY, "list of metadata");
+    if (values == NULL) {
+        fail(in, ES_NO_MEMORY, "list of metadata");
+        return;
+    }
     for (uint64_t i = 0; i < count && in->status == ES_OK; i++) read_value(in, &values[i]);
     if (in->status != ES_OK) return;
     if (count > 1) qsort(values, (size_t)count, sizeof *values, value_by_key);
@@ -351,7 +354,10 @@ static void read_tensors(reader *in, uint64_t count, es_gguf *gguf)
     if (in->status != ES_OK) return;
     es_tensor *tensors = es_arena_take(in->arena, (size_t)count, sizeof *tensors);
     uint64_t *offsets = es_arena_take(in->arena, (size_t)count, sizeof *offsets);
-    if (tensors == NULL || offsets == NULL) fail(in, ES_NO_MEMORY, "list of tensors");
+    if (tensors == NULL || offsets == NULL) {
+        fail(in, ES_NO_MEMORY, "list of tensors");
+        return;
+    }
     for (size_t i = 0; i < count && in->status == ES_OK; i++) read_tensor(in, &tensors[i], &offsets[i]);
     size_t alignment = find_alignment(in, gguf);
     if (in->status == ES_OK) place_tensors(in, tensors, offsets, (size_t)count, alignment);

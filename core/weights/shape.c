@@ -6,6 +6,7 @@
 #include "weights/json.h"
 #include "weights/shape_reader.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -288,6 +289,25 @@ es_status es_shape_parse(const es_json_text *config, const es_json_text *generat
     return in.status;
 }
 
+/* Downloads of GGUF models are folders without a config, whose files are what is to be named. */
+static void point_to_gguf(const char *dir, es_err *err)
+{
+    static const char ENDING[] = ".gguf";
+    char first[NAME_MAX + 1] = "";
+    DIR *stream = opendir(dir);
+    if (stream == NULL) return;
+    for (const struct dirent *entry; (entry = readdir(stream)) != NULL;) {
+        size_t bytes = strlen(entry->d_name), ending = sizeof ENDING - 1;
+        bool is = bytes > ending && strcmp(entry->d_name + bytes - ending, ENDING) == 0;
+        if (is && (first[0] == '\0' || strcmp(entry->d_name, first) < 0))
+            snprintf(first, sizeof first, "%s", entry->d_name);
+    }
+    closedir(stream);
+    if (first[0] != '\0')
+        es_err_set(err, ES_NOT_FOUND, "%s: no config.json here; for the GGUF model name its file, %s", dir,
+                   first);
+}
+
 es_status es_shape_load(const char *dir, es_shape *ret_shape, es_err *err)
 {
     char config_path[PATH_MAX], generation_path[PATH_MAX];
@@ -298,6 +318,7 @@ es_status es_shape_load(const char *dir, es_shape *ret_shape, es_err *err)
     if (status == ES_OK)
         status = es_file_join(generation_path, sizeof generation_path, dir, "generation_config.json", err);
     if (status == ES_OK) status = es_file_read(config_path, CONFIG_BYTES_MAX, &config, &config_bytes, err);
+    if (status == ES_NOT_FOUND) point_to_gguf(dir, err);
     if (status == ES_OK) {
         status = es_file_read(generation_path, CONFIG_BYTES_MAX, &generation, &generation_bytes, err);
         if (status == ES_NOT_FOUND) status = ES_OK;

@@ -63,6 +63,7 @@ static es_matrix part_wanted(const cut *c, const visited *v, size_t part)
     const es_ffn whole = {c->parts[0], c->parts[1], c->parts[2]};
     es_ffn slice = es_ffn_chunks(&whole, 0, v->chunks);
     const es_matrix *const parts[] = {&slice.gate, &slice.up, &slice.down};
+    ES_ASSERT(part < sizeof parts / sizeof parts[0]);
     return *parts[part];
 }
 

@@ -205,8 +205,10 @@ static void put_experts(output *o, const es_shape *s)
     put(o, &norm, 1);
     put_size(o, "deepseek2.expert_gating_func",
              s->score_fn == ES_SCORE_SIGMOID ? GATING_SIGMOID : GATING_SOFTMAX);
-    put_size(o, "deepseek2.expert_group_count", s->groups);
-    put_size(o, "deepseek2.expert_group_used_count", s->groups_kept);
+    /* Groups of which all are kept limit nothing, and llama.cpp ends at a file that states them. */
+    bool limits = s->groups_kept < s->groups;
+    put_size(o, "deepseek2.expert_group_count", limits ? s->groups : 1);
+    put_size(o, "deepseek2.expert_group_used_count", limits ? s->groups_kept : 1);
 }
 
 static bool is_control(const es_shape *s, size_t id)

@@ -33,4 +33,8 @@ double es_yardstick_read_s(const es_kernels *kernels, es_pool *pool, const uint8
 double es_yardstick_integer_ops(const es_kernels *kernels, es_pool *pool);
 double es_yardstick_float_ops(const es_kernels *kernels, es_pool *pool);
 
+/* The same of attention over a long cache in f16, for one row of a model with DeepSeek's heads, in a twentieth
+ * of a second or one round if that is longer; 0 when memory is short. */
+double es_yardstick_attend_ops(const es_kernels *kernels, es_pool *pool);
+
 #endif

@@ -155,7 +155,7 @@ static es_document *reread(const es_document *d)
 static bool surely_fits(const trial *t)
 {
     const es_planner_request *r = &t->request;
-    uint64_t largest = 0;
+    uint64_t largest = 1;
     size_t cells = 0, all = r->layer_count * r->experts * r->slices;
     for (size_t l = 0; l < r->layer_count; l++)
         largest = t->cell_bytes[l] > largest ? t->cell_bytes[l] : largest;

@@ -206,13 +206,14 @@ static void the_planner_gets_the_shares_that_were_measured(void **state)
 {
     (void)state;
     const double bytes = 12e9, peak = 1e12, share = 0.5, per_weight = 1.0625;
-    double read = per_weight / (2 * ES_HELD_ROWS) / bytes, multiply = 1 / (peak * share);
+    double one_row = per_weight / bytes, multiply = 2 / (peak * share);
+    double many_rows = sqrt(one_row * one_row + multiply * multiply * (ES_HELD_ROWS * ES_HELD_ROWS - 1));
     es_doctor_speeds s = {.read_bytes_per_s = 20e9,
                           .int_ops_per_s = peak,
                           .product_bytes_per_s = {[ES_FORMAT_Q8_0] = 19e9, [ES_FORMAT_BF16] = 18e9},
                           .held = {.bytes_per_s = bytes,
                                    .read_bytes_per_s = 16e9,
-                                   .ops_per_s = 1 / cbrt(pow(read, 3) + pow(multiply, 3)),
+                                   .ops_per_s = 2 * ES_HELD_ROWS / many_rows,
                                    .bytes_per_weight = per_weight,
                                    .format = ES_FORMAT_Q8_0}};
     es_machine machine = {.read_bytes_per_s = 20e9};

@@ -187,7 +187,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: cable TAP_A TAP_B\n");
         return 2;
     }
-    direction way[2];
+    static direction way[2];
     int a = open_tap(argv[1]), b = open_tap(argv[2]);
     make(&way[0], a, b, 1);
     make(&way[1], b, a, 2);

@@ -136,16 +136,16 @@ es_api_summary es_api_call_summary(const es_api_call *c)
     return (es_api_summary){.new_tokens = c->taken, .finish = c->sent_end ? "stop" : ""};
 }
 
-void es_api_call_close(es_api_call **at)
+void es_api_call_close(es_api_call **call_at)
 {
-    es_api_call *c = *at;
+    es_api_call *c = *call_at;
     if (c == NULL) return;
     atomic_store(&c->stop, true);
     if (c->threaded) pthread_join(c->thread, NULL);
     atomic_fetch_sub(&c->api->open, 1);
     free(c->body);
     free(c);
-    *at = NULL;
+    *call_at = NULL;
 }
 
 size_t es_api_error_body(bool anthropic, unsigned status, const char *code, const char *message, char *out,

@@ -1,7 +1,11 @@
 """Whatever goes wrong is told in one line on stderr that names what and where, with a non-zero exit, and nothing is left running."""
+import contextlib
+import http.server
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -9,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BUILD, SOURCE = os.environ["ESSAIM_BUILD"], os.environ["ESSAIM_SOURCE"]
@@ -177,6 +182,49 @@ def check_port_in_use():
     check("nobody at the node's address", run(ESSAIM, "run", "--model", TINY, "--node", f"127.0.0.1:{port}", "x"), rf".*127\.0\.0\.1:{port}.*")
 
 
+@contextlib.contextmanager
+def server_of(health, others, code):
+    """An HTTP server that answers /health with 200 and this, everything else with this code and that; gives its URL."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = health if self.path == "/health" else others
+            self.send_response(200 if self.path == "/health" else code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def check_odd_servers():
+    """What is no coordinator's answer, or asks for a key, is told as such."""
+    with server_of(b"[]", b"[1, 2]", 200) as url:
+        for command in (["status"], ["status", "--ready"], ["drain", "n1"], ["trace", "--out", "/dev/null"]):
+            check(f"essaim {command[0]} at a server that is none", run(ESSAIM, *command, "--url", url), r".*, and no JSON object")
+    with server_of(b'{"status": "ok"}', b'{"error": {"message": "no key"}}', 401) as url:
+        check("essaim status without a key", run(ESSAIM, "status", "--url", url), r".*HTTP 401: no key")
+        master, terminal = pty.openpty()
+        top = subprocess.Popen([ESSAIM, "top", "--url", url, "--every", "0.1"], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE)
+        os.close(terminal)
+        shown = b""
+        while shown.count(b"HTTP 401: no key") < 3 and select.select([master], [], [], 20)[0]:
+            shown += os.read(master, 65536)
+        os.write(master, b"q")
+        stderr = top.communicate(timeout=20)[1]
+        os.close(master)
+        if top.returncode != 0 or stderr or shown.count(b"HTTP 401: no key") < 3:
+            sys.exit(f"essaim top without a key: {top.returncode} {stderr} {shown[-1000:]}")
+        print("essaim top without a key: says so in its picture, and goes on")
+
+
 def start_slow_answer(*command):
     """A command that answers for long, and its descendants once the first text is there."""
     process = subprocess.Popen([ESSAIM, *command, "--temperature", "5", "--seed", "3", "--quiet"], stdout=subprocess.PIPE,
@@ -223,6 +271,7 @@ def check_every_end():
 check_usage()
 check_score()
 check_port_in_use()
+check_odd_servers()
 check_broken_models()
 check_dying_node()
 check_every_end()

@@ -102,6 +102,59 @@ static void faster_machines_and_links_predict_more_tokens(void **state)
     assert_true(speed_of(&q) < base * 2);
 }
 
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-6 * fabs(b);
+}
+
+static void what_was_measured_replaces_the_table(void **state)
+{
+    (void)state;
+    es_err err;
+    es_cost_model model;
+    es_forecast_question q = ask(1, ES_FORMAT_FP8);
+    es_machine *m = &machines[0];
+    assert_int_equal(es_cost_model_make(q.shape, q.format, 2, &model, &err), ES_OK);
+    es_cost_matrices expert = model.expert;
+    expert.products = 0;
+    /* One row: reading, and almost nothing of multiplying. Many rows: the reverse. */
+    m->read_share[ES_FORMAT_FP8] = 0.5;
+    m->multiply_share[ES_FORMAT_FP8] = 1;
+    double read_s = expert.bytes / (m->read_bytes_per_s * 0.5);
+    double multiply_s = 2 * expert.weights / m->float_ops_per_s;
+    assert_true(near(es_cost_product_s(&expert, 1, m, 1), read_s));
+    assert_true(near(es_cost_product_s(&expert, 1e6, m, 1), 1e6 * multiply_s));
+    double rows = sqrt(1 + pow(read_s / multiply_s, 2)); /* where both limits are alike */
+    assert_true(near(es_cost_product_s(&expert, rows, m, 1), sqrt(2) * read_s));
+    /* The cache's bytes are nothing beside 512 rows' operations. */
+    double by_table = es_cost_attend_s(&model, 1, 512, 8192, m, 1);
+    m->attend_share = ES_COST_RATES.attend / 2;
+    assert_true(fabs(es_cost_attend_s(&model, 1, 512, 8192, m, 1) / by_table - 2) < 0.01);
+    assert_true(near(es_cost_encrypt_s(m), 1 / ES_COST_RATES.encrypt_bytes_per_s));
+    m->encrypt_bytes_per_s = 2e9;
+    assert_true(near(es_cost_encrypt_s(m), 0.5e-9));
+}
+
+static double network_of(const es_forecast_question *q)
+{
+    (void)speed_of(q);
+    return forecast.speed[0].step.network_s;
+}
+
+static void both_ends_of_a_link_encrypt(void **state)
+{
+    (void)state;
+    es_forecast_question q = ask(8, ES_FORMAT_Q4_K);
+    q.any_mode = false;
+    q.mode = ES_MODE_SLICE; /* a row goes to all seven nodes */
+    machines[0].role = ES_ROLE_COORDINATOR;
+    double bytes = 58 * 7 * (es_cost_row_bytes(q.shape) + es_cost_sum_bytes(q.shape)), plain = network_of(&q);
+    for (size_t i = 0; i < 8; i++) machines[i].encrypt_bytes_per_s = i == 0 ? 1e9 : 0.5e9;
+    q.encrypted = true;
+    /* The coordinator does it for all nodes, each node a seventh of that, twice as slowly. */
+    assert_true(near(network_of(&q) - plain, bytes * (1e-9 + 2e-9 / 7)));
+}
+
 static void machines_of_one_host_are_no_faster_than_one(void **state)
 {
     (void)state;
@@ -140,6 +193,8 @@ int main(void)
         cmocka_unit_test(a_model_that_does_not_fit_says_what_is_missing),
         cmocka_unit_test(no_machine_needs_more_than_it_has),
         cmocka_unit_test(faster_machines_and_links_predict_more_tokens),
+        cmocka_unit_test(what_was_measured_replaces_the_table),
+        cmocka_unit_test(both_ends_of_a_link_encrypt),
         cmocka_unit_test(machines_of_one_host_are_no_faster_than_one),
         cmocka_unit_test(advice_is_sorted_and_helps),
     };

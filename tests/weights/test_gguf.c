@@ -251,6 +251,22 @@ static void test_a_file_is_known_without_its_ending(void **state)
     assert_int_equal(unlink(path) + rmdir(dir), 0);
 }
 
+static void test_a_folder_of_gguf_files_names_the_one_to_take(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/essaim-gguf-XXXXXX", one[64], two[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(one, sizeof one, "%s/r1-00001-of-00002.gguf", dir);
+    snprintf(two, sizeof two, "%s/r1-00002-of-00002.gguf", dir);
+    assert_int_equal(symlink("nowhere", two) + symlink("nowhere", one), 0);
+    es_shape shape;
+    es_checkpoint *checkpoint;
+    es_err err;
+    assert_int_equal(es_source_open(dir, &shape, &checkpoint, &err), ES_NOT_FOUND);
+    assert_non_null(strstr(err.text, "name its file, r1-00001-of-00002.gguf"));
+    assert_int_equal(unlink(one) + unlink(two) + rmdir(dir), 0);
+}
+
 /* Each copy stands at the end of its own allocation, where a sanitizer sees a step too far. */
 static void test_no_cut_is_taken_for_a_whole_file(void **state)
 {
@@ -283,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_fingerprints_do_not_see_how_files_are_cut),
         cmocka_unit_test(test_every_broken_file_names_its_fault),
         cmocka_unit_test(test_a_file_is_known_without_its_ending),
+        cmocka_unit_test(test_a_folder_of_gguf_files_names_the_one_to_take),
         cmocka_unit_test(test_no_cut_is_taken_for_a_whole_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
