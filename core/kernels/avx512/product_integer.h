@@ -255,8 +255,6 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
                                            row_values *acc)
 {
     row_values part[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
-    /* Who knew that all rows share these would load them once, and spill registers for it. */
-    if (codes != NULL) __asm__("" : "+r"(codes));
     for (int r = 0; r < rows; r++)
         for (int k = 0; k < panels; k++) {
             sum[r][k] = acc[r][k];
@@ -265,8 +263,9 @@ static inline VECTOR_INLINE void add_super(es_format format, int panels, int row
     for (size_t b = 0; b < n; b++) {
         if (weights_ahead) prefetch_block(format, panels, s, b);
         if (spread != NULL) lookahead_step(panels, spread);
-        /* Rows are more than the first cache holds, and weights pass through it. */
-        for (int r = 0; r < rows && rows > 1; r++)
+        /* Rows are more than the first cache holds, and weights pass through it. Few rows wait less than
+         * asking costs. */
+        for (int r = 0; r < rows && rows > 4; r++)
             _mm_prefetch((const char *)(x[r] + index + b + PREFETCH_BLOCKS), _MM_HINT_T0);
         if (!panel_is_k(format))
             add_block(format, panels, rows, s, codes, b, x, index + b, sum);
