@@ -25,7 +25,8 @@ es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t run
                             size_t count, es_doctor_speeds *ret_speeds, es_err *err);
 
 /* The machine's bandwidth, cipher, and what of bandwidth and arithmetic the kernels reach, for the planner:
- * as the weights that are here were computed from, else as the yardsticks were. */
+ * as the weights that are here were computed from, else as the yardsticks were. Of multiplying nothing is
+ * learnt where many rows took no longer than one. */
 void es_doctor_learn_shares(es_doctor_speeds *speeds, es_machine *machine);
 void es_doctor_tell_speeds(const es_doctor_speeds *speeds, const es_prospect *prospect,
                            es_findings *findings);

@@ -65,7 +65,9 @@ def main():
         essaim("shard", "--model", MODEL, "--out", "cut", "--nodes", "2", "--format", "q8_0", "--quiet")
         essaim("doctor", "--quick", "--shard", "cut/experts-01-of-02.shard", "--save", "one.json")
         one = json.loads(pathlib.Path("one.json").read_text(encoding="utf-8"))
-        assert 0 < one["read_shares"]["q8_0"] <= 1 and 0 < one["multiply_shares"]["q8_0"] <= 1, one
+        assert 0 < one["read_shares"]["q8_0"] <= 1, one
+        # Of a model as small as this, 64 rows may take no longer than one on a loaded machine: then nothing is known of multiplying.
+        assert 0 < one.get("multiply_shares", {"q8_0": 1})["q8_0"] <= 1, one
 
         # Nobody there, and one who does not know us: both are bad, each by its name.
         wrong = json.loads(essaim("doctor", "--quick", "--json", "--root", "empty", "--peer", "127.0.0.1:1", "--peer", f"{at},{key}", "--keys", "node.key", code=3))
