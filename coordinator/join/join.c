@@ -250,10 +250,12 @@ static es_status take_in(void *context, const char *key, const char *address, co
     status = check(join, view, key, request, &member, err);
     es_registry_view_destroy(&view);
     if (status == ES_OK && !member) status = take_token(join, request, err);
-    if (status == ES_OK) status = record(join, key, request, control, err);
+    if (status != ES_OK) return status;
+    /* Known before it is written down: should that fail, the machine may ask again, its token is spent. */
+    note_joined(join, key, request->name);
+    status = record(join, key, request, control, err);
     if (status != ES_OK) return status;
     count(join, member ? &join->stats.again : &join->stats.taken_in);
-    note_joined(join, key, request->name);
     follow(join);
     es_log(ES_LOG_INFO, "%s joins at %s", request->name, control);
     tell(join, request->name, control, ret_joined);
