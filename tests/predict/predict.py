@@ -83,8 +83,6 @@ class Bench:
     def __init__(self, folder):
         self.folder = folder
         self.head = lan.Host(1, program("tests/cable"))
-        # A real cable waits for nobody's turn on a core, and the coordinator computes on the one that this has to use.
-        subprocess.run(["chrt", "--fifo", "--all-tasks", "--pid", "50", str(self.head.cable.pid)], check=True)
         self.hosts = [lan.Host(10 + n) for n in range(SHARDS)]
         for name in ("head", "node"):
             subprocess.run([program("essaim"), "keygen", self.path(f"{name}.key")], check=True, capture_output=True)
