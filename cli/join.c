@@ -213,6 +213,8 @@ static es_status try_registry(const es_joined *joined, cli_join_state *state, es
     if (joined->etcd[0] == '\0' && options.etcd != NULL)
         return es_err_set(err, ES_INVALID, "--etcd: this swarm has none, its coordinator keeps the registry");
     if (joined->etcd[0] == '\0') return ES_OK;
+    if (options.etcd == NULL && options.user != NULL)
+        return es_err_set(err, ES_INVALID, "--etcd-user: say --etcd too: a password goes only where you say");
     if (options.etcd == NULL)
         status = cli_join_state_set_registry(state, registry_option("--etcd"), joined->etcd, err);
     if (status == ES_OK && options.prefix == NULL && joined->etcd_prefix[0] != '\0')

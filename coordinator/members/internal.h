@@ -111,6 +111,10 @@ struct es_membership {
 void es_member_tend(es_membership *m, es_member *member, uint64_t now_ns);
 void es_member_close(es_member *member);
 
+/* Texts that come from nodes and files, for pages and terminals: cut, what is not printable as '?'. */
+void es_why_set(char ret_why[ES_MEMBER_WHY_MAX], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* True when the member may be asked for a change now. */
 bool es_member_is_free(const es_member *member, uint64_t now_ns);
 

@@ -26,7 +26,7 @@ static uint64_t in_ms(uint64_t now_ns, uint64_t ms)
 
 static void set_why(es_member *member, const char *text)
 {
-    snprintf(member->why, sizeof member->why, "%.*s", ES_MEMBER_WHY_MAX - 1, text);
+    es_why_set(member->why, "%s", text);
 }
 
 void es_member_close(es_member *member)

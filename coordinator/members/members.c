@@ -100,7 +100,7 @@ static void explain(es_membership *m, es_membership_info *board)
             const char *why = !member->known           ? "not registered"
                               : member->why[0] != '\0' ? member->why
                                                        : "loading";
-            snprintf(board->why, sizeof board->why, "node %s: %.240s", member->record.name, why);
+            es_why_set(board->why, "node %s: %.240s", member->record.name, why);
         }
     }
 }
@@ -154,7 +154,7 @@ static void order_drains(es_membership *m, uint64_t now_ns)
             continue;
         }
         member->ordered = false;
-        snprintf(member->drain_why, sizeof member->drain_why, "cannot be drained: %.280s", err.text);
+        es_why_set(member->drain_why, "cannot be drained: %s", err.text);
     }
 }
 

@@ -70,7 +70,7 @@ static void give_order(es_membership *m, es_member *member, const es_reconcile_n
         es_member_ask(m, member, ES_CONTROL_DRAIN, &change, now_ns);
         break;
     }
-    if (status != ES_OK) snprintf(member->why, sizeof member->why, "%.*s", ES_MEMBER_WHY_MAX - 1, err.text);
+    if (status != ES_OK) es_why_set(member->why, "%s", err.text);
 }
 
 void es_membership_give_orders(es_membership *m, uint64_t now_ns)

@@ -175,7 +175,7 @@ static void call_off_drains(es_membership *m, const char *why, uint64_t now_ns)
         if (!member->ordered || !member->is_wanted || member->drained) continue;
         es_err err;
         member->ordered = false;
-        snprintf(member->drain_why, sizeof member->drain_why, "cannot be drained: %.280s", why);
+        es_why_set(member->drain_why, "cannot be drained: %s", why);
         es_log(ES_LOG_WARN, "member %s %s", member->record.name, member->drain_why);
         if (es_registry_mark(m->options.registry, member->record.name, ES_MEMBER_READY,
                              now_ns + ms_ns(SWAP_MS), &err) != ES_OK)
@@ -206,8 +206,7 @@ static void plan(es_membership *m, es_policy_verdict *v, const es_planner_node *
     }
     if (status != ES_OK) {
         es_log(ES_LOG_WARN, "no placement planned (%s): %s", es_policy_reason_text(v->reason), err.text);
-        snprintf(m->plan_why, sizeof m->plan_why, "no placement planned (%s): %.240s",
-                 es_policy_reason_text(v->reason), err.text);
+        es_why_set(m->plan_why, "no placement planned (%s): %s", es_policy_reason_text(v->reason), err.text);
         if (v->reason == ES_POLICY_LEAVES) call_off_drains(m, err.text, now_ns);
     } else {
         m->plan_why[0] = '\0';

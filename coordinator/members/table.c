@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "members/internal.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,12 +139,33 @@ static void renew(es_membership *m, uint64_t now_ns)
     }
 }
 
+void es_why_set(char ret_why[ES_MEMBER_WHY_MAX], const char *format, ...)
+{
+    char text[ES_MEMBER_WHY_MAX];
+    es_err clean;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    (void)es_err_set(&clean, ES_UNAVAILABLE, "%s", text);
+    memcpy(ret_why, clean.text, strlen(clean.text) + 1);
+}
+
+/* Keys of strangers too: nodes refuse them, whoever lost them. */
+static bool revokes_the_same(const es_registry_view *before, const es_registry_view *now)
+{
+    size_t count = before != NULL ? before->revoked_count : 0;
+    return count == now->revoked_count &&
+           (count == 0 || memcmp(before->revoked, now->revoked, count * sizeof *now->revoked) == 0);
+}
+
 void es_membership_take_view(es_membership *m, uint64_t now_ns)
 {
     es_registry_view *view;
     if (m->options.embedded) renew(m, now_ns);
     if (es_registry_view_get(m->options.registry, &view, NULL) != ES_OK) return;
     bool same = m->view != NULL && m->view->version == view->version;
+    m->list_dirty |= !same && !revokes_the_same(m->view, view);
     es_registry_view_destroy(&m->view);
     m->view = view;
     if (same) return;
@@ -195,7 +217,7 @@ void es_membership_take_placement(es_membership *m, uint64_t now_ns)
     if (status == ES_OK) status = set_wanted(m, d, now_ns, &err);
     if (status != ES_OK) {
         if (!refused) es_log(ES_LOG_WARN, "placement %s is not followed: %s", epoch, err.text);
-        snprintf(m->plan_why, sizeof m->plan_why, "placement %s is not followed: %.240s", epoch, err.text);
+        es_why_set(m->plan_why, "placement %s is not followed: %s", epoch, err.text);
         m->refused = m->view->epoch;
         m->document_again_ns = now_ns + AGAIN_MS * UINT64_C(1000000);
         es_document_destroy(&d);

@@ -237,13 +237,16 @@ static es_status fetch_from(es_fetcher *f, const es_peer *who, const es_fetch_or
     status = es_unit_file_open(f->options.dir, &plan, more_bytes, &file, err);
     if (status != ES_OK) return status;
     *ret_disk = false;
+    bool begun_elsewhere = es_unit_file_done(file) > 0, spoilt = false;
     status = read_all(f, what, plan.bytes, file, ret_disk, err);
     if (status == ES_OK) {
         status = es_unit_file_finish(file, ret_fetched->path, sizeof ret_fetched->path, err);
         *ret_disk = status == ES_IO;
+        spoilt = status == ES_CORRUPT && begun_elsewhere;
     }
     es_unit_file_close(&file);
-    return status;
+    /* Whoever gave the beginning may have lied: this one is judged by what is all its own. */
+    return spoilt ? fetch_from(f, who, what, ret_fetched, ret_disk, err) : status;
 }
 
 /* Adds the peers that answer, or those that do not, beginning with another for each expert. Under the lock.

@@ -288,6 +288,26 @@ static void who_lies_is_not_believed(void **state)
     es_shard_server_stop(&honest);
 }
 
+static void who_goes_on_from_a_lie_is_no_liar(void **state)
+{
+    scene *s = *state;
+    char dir[TEST_PATH_MAX], part[TEST_PATH_MAX + 64];
+    make_empty(s, "begun", dir);
+    snprintf(part, sizeof part, "%s/layers.%zu.experts.%zu.shard.part", dir, s->orders[0].layer,
+             s->orders[0].expert);
+    int fd = open(part, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(ftruncate(fd, ES_SHARD_PAGE_BYTES + 1000), 0); /* a beginning that is not the expert's */
+    close(fd);
+    es_shard_server *honest = serve(s->file, 0, NULL, NULL, NULL);
+    es_peer peer = peer_of("honest", honest, NULL);
+    es_fetcher *fetcher = start(s, dir, NULL, NULL);
+    MUST(es_fetcher_peers(fetcher, &peer, 1, &must_err));
+    MUST(es_fetcher_want(fetcher, s->orders, 2, &must_err));
+    take(fetcher, 2, NULL);
+    es_fetcher_stop(&fetcher);
+    es_shard_server_stop(&honest);
+}
+
 static void strangers_and_revoked_members_get_nothing(void **state)
 {
     scene *s = *state;
@@ -423,6 +443,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_is_asked_last),
         cmocka_unit_test(what_was_half_fetched_is_taken_up),
         cmocka_unit_test(who_lies_is_not_believed),
+        cmocka_unit_test(who_goes_on_from_a_lie_is_no_liar),
         cmocka_unit_test(strangers_and_revoked_members_get_nothing),
         cmocka_unit_test(garbage_is_counted_and_nothing_else),
         cmocka_unit_test(a_disk_that_is_short_is_told_before_anything_is_written),

@@ -106,6 +106,13 @@ def check_embedded(home, running):
     wait_for("n2 is back", lambda: head.settled(["n1", "n2"]) and head.phases().get("n2") == "holds")
     assert before == {name: (two.home / "shards" / name).stat().st_mtime_ns for name in mine}
 
+    # a key that is no member's, as another coordinator's that was stolen: the nodes are told to refuse it
+    essaim("keygen", home / "stolen.key")
+    stolen = (home / "stolen.key.pub").read_text().split()[0]
+    essaim("revoke", stolen, "--registry", registry)
+    wait_for("the nodes refuse a stolen key", lambda: all(
+        (machine.home / "revoked").exists() and stolen in (machine.home / "revoked").read_text() for machine in (one, two)))
+
     # revoked: it is left alone, and the other takes over what it held
     assert "revoked" in essaim("revoke", "n2", "--registry", registry)
     wait_for("n1 holds all again", lambda: head.settled(["n1"]))
