@@ -191,7 +191,7 @@ static void check_coordinator(doctor *d)
     bool same = model != NULL && strcmp(model, ours) == 0;
     if (model != NULL && !d->has_subject)
         es_findings_add(&d->findings, ES_FINDING_UNKNOWN, "coordinator.model", NAN, "",
-                        "%s; --shard or --model says what ours is", model);
+                        "%s; --shard says what ours is", model);
     else if (model != NULL)
         es_findings_add(&d->findings, same ? ES_FINDING_OK : ES_FINDING_BAD, "coordinator.model", NAN, "",
                         same ? "%s" : "%s there, %s here", model, ours);

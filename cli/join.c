@@ -338,7 +338,9 @@ static es_status run(const void *arg, es_err *err)
         status = join(v, &p, &state, err);
     else if (status == ES_OK) {
         if (v->token != NULL)
-            fprintf(stderr, "%s: joined already as %s: the token is not used\n", v->dir, state.name);
+            fprintf(stderr,
+                    "%s: joined already as %s: the token is not used (remove the folder to join anew)\n",
+                    v->dir, state.name);
         status = take_registry(v, &state, err);
     }
     if (status == ES_OK && !v->prepare) status = become(v, &p, &state, err);

@@ -151,7 +151,7 @@ void es_model_tell(const es_doctor_subject *subject, const char *id,
     char here[ES_FINGERPRINT_TEXT_MAX], there[ES_FINGERPRINT_TEXT_MAX];
     es_fingerprint_format(theirs, there);
     if (subject == NULL) {
-        es_findings_add(findings, ES_FINDING_UNKNOWN, id, NAN, "", "%s; --shard or --model says what ours is",
+        es_findings_add(findings, ES_FINDING_UNKNOWN, id, NAN, "", "%s; --shard says what ours is",
                         there);
         return;
     }
