@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/pages.h"
 #include "base/size.h"
+#include "doctor/measure.h"
 #include "essaim/experts.h"
 #include "essaim/panels.h"
 #include "weights/shard_folder.h"
@@ -149,18 +150,6 @@ static es_status bring(held *h, es_err *err)
     return status;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof *values, by_value);
-    return values[count / 2];
-}
-
 /* Rounds over all of them with one row, each after reads of other memory: what they do a second. */
 static es_status measure_one(held *h, const es_kernels *kernels, es_pool *pool, es_held_speed *ret_speed,
                              es_err *err)
@@ -181,8 +170,8 @@ static es_status measure_one(held *h, const es_kernels *kernels, es_pool *pool, 
     }
     if (other != NULL) es_pages_give(other, others);
     if (status != ES_OK) return status;
-    ret_speed->bytes_per_s = 1 / median(h->took, n);
-    ret_speed->read_bytes_per_s = 1 / median(h->read, rounds);
+    ret_speed->bytes_per_s = 1 / es_doctor_median(h->took, n);
+    ret_speed->read_bytes_per_s = 1 / es_doctor_median(h->read, rounds);
     return ES_OK;
 }
 
@@ -197,7 +186,7 @@ static es_status measure_many(held *h, double *ret_ops_per_s, es_err *err)
         status = run(h, n % h->count, ES_HELD_ROWS, &took_s, err);
         h->took[n] = took_s / (2 * h->ffns[n % h->count].weights * ES_HELD_ROWS);
     }
-    if (status == ES_OK) *ret_ops_per_s = 1 / median(h->took, n);
+    if (status == ES_OK) *ret_ops_per_s = 1 / es_doctor_median(h->took, n);
     return status;
 }
 

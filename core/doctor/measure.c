@@ -35,7 +35,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t count)
+double es_doctor_median(double *values, size_t count)
 {
     qsort(values, count, sizeof *values, by_value);
     return values[count / 2];
@@ -68,9 +68,9 @@ es_status es_doctor_measure(const es_kernels *kernels, es_pool *pool, size_t run
         integers[i] = es_yardstick_integer_ops(kernels, pool);
         floats[i] = es_yardstick_float_ops(kernels, pool);
     }
-    *ret_speeds = (es_doctor_speeds){.read_bytes_per_s = median(reads, runs),
-                                     .int_ops_per_s = median(integers, runs),
-                                     .float_ops_per_s = median(floats, runs),
+    *ret_speeds = (es_doctor_speeds){.read_bytes_per_s = es_doctor_median(reads, runs),
+                                     .int_ops_per_s = es_doctor_median(integers, runs),
+                                     .float_ops_per_s = es_doctor_median(floats, runs),
                                      .attend_ops_per_s = es_yardstick_attend_ops(kernels, pool),
                                      .encrypt_bytes_per_s = measure_encryption()};
     for (size_t i = 0; i < count; i++) ret_speeds->product_bytes_per_s[formats[i]] = products[i];

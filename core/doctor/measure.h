@@ -31,6 +31,9 @@ void es_doctor_learn_shares(es_doctor_speeds *speeds, es_machine *machine);
 void es_doctor_tell_speeds(const es_doctor_speeds *speeds, const es_prospect *prospect,
                            es_findings *findings);
 
+/* Of values [count], count >= 1, which are sorted. */
+double es_doctor_median(double *values, size_t count);
+
 /* Bytes a second read from file past the system's cache, four reads at a time: at most bytes_max, a second.
  * ES_UNSUPPORTED when its file system only reads through the cache, ES_INVALID when it is too small to tell.
  */
