@@ -165,15 +165,14 @@ static void check_machine(doctor *d)
 /* The coordinator's version and model, as its API says them: of the fingerprint five bytes. */
 static void check_coordinator(doctor *d)
 {
-    cli_server server = d->values->server;
+    const cli_server *server = &d->values->server;
     json_t *props = NULL;
     long code = 0;
     es_err err = {.text = ""};
-    if (server.url == NULL) return;
-    if (server.key == NULL) server.key = getenv("ESSAIM_API_KEY");
-    es_status status = cli_fetch_json(&server, "/props", &code, &props, &err);
+    if (server->url == NULL) return;
+    es_status status = cli_fetch_json(server, "/props", &code, &props, &err);
     if (status == ES_OK && code != 200)
-        es_err_set(&err, ES_UNAVAILABLE, "%s/props: HTTP %ld", server.url, code);
+        es_err_set(&err, ES_UNAVAILABLE, "%s/props: HTTP %ld", server->url, code);
     if (status != ES_OK || code != 200) {
         es_finding *f =
             es_findings_add(&d->findings, ES_FINDING_BAD, "coordinator.reach", NAN, "", "%s", err.text);
