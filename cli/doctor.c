@@ -313,7 +313,8 @@ static void learn_from_links(doctor *d)
     if (!isinf(round_trip)) d->machine.round_trip_s = round_trip;
 }
 
-/* This machine, and those of the peers that told their figures. */
+/* This machine, as the coordinator that links were measured from, and those of the peers that told their
+ * figures. */
 static es_status save(const doctor *d, es_err *err)
 {
     es_machine *machines = calloc(d->peers.count + 1, sizeof *machines);
@@ -344,6 +345,7 @@ static es_status save(const doctor *d, es_err *err)
             if (m->nic_bytes_per_s <= 0) m->nic_bytes_per_s = fmin(r->to_bytes_per_s, r->from_bytes_per_s);
         }
         memcpy(m->name, r->peer.name, sizeof m->name);
+        machines[0].role = ES_ROLE_COORDINATOR;
     }
     es_status status = es_machines_save(d->values->save, machines, count, err);
     free(machines);
