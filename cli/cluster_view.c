@@ -143,8 +143,10 @@ static void put_membership(const json_t *cluster, FILE *out)
         const json_t *node = json_array_get(nodes, i);
         if (strcmp(text(node, "phase"), "holds") == 0 && number(node, "surplus") == 0) continue;
         put_clean(text(node, "name"), NAME_WIDTH, out);
-        fprintf(out, " %-8s lacks %.0f of %.0f experts, holds %.0f too many  ", text(node, "phase"),
-                number(node, "missing"), number(node, "experts"), number(node, "surplus"));
+        fprintf(out, " %-8s ", text(node, "phase"));
+        if (number(node, "missing") > 0 || number(node, "surplus") > 0)
+            fprintf(out, "lacks %.0f of %.0f experts, holds %.0f too many  ", number(node, "missing"),
+                    number(node, "experts"), number(node, "surplus"));
         put_clean(text(node, "why"), strlen(text(node, "why")), out);
         fputc('\n', out);
     }
