@@ -25,7 +25,7 @@ typedef struct placement_values {
     const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
-    bool afresh, json, mode_given, new_generation;
+    bool afresh, create, json, mode_given, new_generation;
 } placement_values;
 
 /* The action's index, or the number of them. */
@@ -86,7 +86,7 @@ static es_status read_current(const placement_values *v, es_document **ret_docum
                               es_registry_view **ret_view, es_err *err)
 {
     es_registry *registry;
-    es_status status = es_registry_open_existing(&v->registry, &registry, err);
+    es_status status = es_registry_open(&v->registry, &registry, err);
     if (status != ES_OK) return status;
     status = es_registry_placement(registry, deadline(), ret_document, err);
     if (status == ES_OK) status = es_registry_view_get(registry, ret_view, err);
@@ -353,7 +353,9 @@ static es_status apply(const placement_values *v, es_err *err)
         status = es_epoch_parse(v->replaces, &expected, err);
     else if (status == ES_OK && d->epoch.counter > 1)
         expected = (es_epoch){d->epoch.generation, d->epoch.counter - 1};
-    if (status == ES_OK) status = es_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK)
+        status = v->create ? es_registry_open_or_create(&v->registry, &registry, err)
+                           : es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK) status = es_registry_swap(registry, expected, d, deadline(), err);
     if (status == ES_OK) {
         es_epoch_format(d->epoch, text);
@@ -384,6 +386,7 @@ static es_status check(const void *arg, es_err *err)
         return es_err_set(err, ES_INVALID, "plan: what stands now is the registry's: no FILE");
     if (action == PLAN && v->slices > 1 && v->mode_given && v->mode != ES_PLACE_SLICE)
         return es_err_set(err, ES_INVALID, "plan: --slices goes with --mode slice");
+    if (action != APPLY && v->create) return es_err_set(err, ES_INVALID, "--create goes with apply");
     if (action == APPLY && (v->file == NULL || !registered))
         return es_err_set(err, ES_INVALID, "apply needs a FILE, and --registry FOLDER or --etcd URL");
     return ES_OK;
@@ -482,6 +485,10 @@ static const es_option APPLY_OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(placement_values, keys),
      .help = "sign it with this key pair; coordinators with keys follow no placement but signed ones"},
+    {.name = "--create",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(placement_values, create),
+     .help = "make the registry when its folder holds none, before a coordinator does"},
 };
 
 static const es_option_set SETS[] = {

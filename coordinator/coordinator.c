@@ -384,7 +384,7 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
         status = es_node_list_read(c->options.nodes_file, c->arena, &c->options.nodes, err);
     if (status == ES_OK) status = es_kernels_select(c->options.isa, &c->kernels, err);
     if (status == ES_OK && follows(&c->options))
-        status = es_registry_open(&c->options.registry, &c->registry, err);
+        status = es_registry_open_or_create(&c->options.registry, &c->registry, err);
     if (status == ES_OK) status = start_blas(c, err);
     if (status == ES_OK) status = open_model(c, progress, context, err);
     if (status == ES_OK) status = es_pool_create(c->options.threads, &c->pool, err);

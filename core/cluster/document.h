@@ -114,6 +114,18 @@ size_t es_document_layer(const es_document *document, uint32_t layer);
 size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
                            uint8_t *ret_sums, size_t sums_max);
 
+/* What would be gone with a node. */
+typedef struct es_document_loss {
+    size_t experts;         /* that no other node has whole; 0: nothing */
+    size_t all;             /* of the placement */
+    uint32_t layer, expert; /* the first of those */
+} es_document_loss;
+
+/* The experts of which the placement gives name a part that it gives to no node that stands; stands
+ * [node_count] is in the order of nodes, and name's own is not asked. */
+es_status es_document_find_loss(const es_document *document, const char *name, const bool *stands,
+                                es_document_loss *ret_loss, es_err *err);
+
 /* Marks in held [es_document_cells] (overwritten) what a node's units hold. */
 void es_document_held(const es_document *document, const es_document_node *node, uint8_t *held);
 

@@ -159,6 +159,14 @@ static void get_token(const scene *s, const char *ttl, char token[OUTPUT])
     token[strcspn(token, "\n")] = '\0';
 }
 
+/* The server is another one now, with the same keys. */
+static void move_token(const scene *s, char token[OUTPUT])
+{
+    char *at = strchr(token, '@');
+    assert_non_null(at);
+    snprintf(at, (size_t)(token + OUTPUT - at), "@%s", s->at);
+}
+
 /* The first of three ports that nobody has. */
 static uint16_t free_ports(void)
 {
@@ -406,6 +414,24 @@ static void tokens_that_let_nobody_in(void **state)
     expect_refusal(s, token, "n1", "the name n1 is another machine's"); /* and the token is not spent */
     assert_true(es_join_get_stats(s->join).unknown >= 2);
     assert_int_equal(es_join_get_stats(s->join).names, 1);
+    /* neither while its machine is away */
+    es_registry *kept = s->registry;
+    es_join_stop(&s->join);
+    MUST(es_registry_open_embedded(s->registry_dir, 1, &s->registry, &must_err));
+    start_join(s, 0);
+    usleep(5000);
+    es_registry_view *view;
+    MUST(es_registry_view_get(s->registry, &view, &must_err));
+    assert_true(view->node_count == 0 && view->lapsed_count >= 1);
+    es_registry_view_destroy(&view);
+    move_token(s, token);
+    expect_refusal(s, token, "n1", "the name n1 is another machine's");
+    assert_int_equal(es_join_get_stats(s->join).names, 1);
+    es_join_stop(&s->join);
+    es_registry_close(&s->registry);
+    s->registry = kept;
+    start_join(s, 0);
+    move_token(s, token);
     machine m;
     name_machine(s, "n5", &m);
     start_machine(s, &m, token);

@@ -242,6 +242,16 @@ def check_by_hand(folder):
     said = essaim("drain", "n2", "--url", head.url, ok=False)
     assert "cannot be drained: it does not answer" in said, said
     assert head.stop() == 0
+    # Nobody calls them ready once nobody has heard of them for a while: as if n2 had been gone for three hours.
+    notes = registry / "seen.json"
+    seen = json.loads(notes.read_text())
+    assert set(seen) == {"n1", "n2"} and all(abs(time.time() - at) < PATIENCE for at in seen.values()), seen
+    notes.write_text(json.dumps({"n1": int(time.time()), "n2": int(time.time()) - 3 * 3600}))
+    lines = {line.split()[0]: line for line in essaim("node", "list", "--registry", registry).splitlines()[1:]}
+    assert " ready " in lines["n1"] and "seen " in lines["n1"] and " ago" in lines["n1"], lines
+    assert " lost " in lines["n2"] and "not seen since 2" in lines["n2"] and "(3 h)" in lines["n2"], lines
+    said = essaim("node", "remove", "n2", "--registry", registry, ok=False)
+    assert "n2 has the only copy of" in said and "and was not seen since" in said and "--force" in said, said
 
 
 class Etcd:
