@@ -15,10 +15,12 @@ from check_members import BUILD, MODEL, Head, Load, essaim, free_port, wait_for 
 class Machine:
     """What `essaim join` makes of a folder."""
 
-    def __init__(self, home, name, *words):
+    def __init__(self, home, name, *words, token=""):
         self.home, self.name, self.said = home / name, name, []
         self.process = subprocess.Popen([BUILD / "essaim", "join", *words, "--dir", self.home, "--threads", "1"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process.stdin.write(token)
+        self.process.stdin.close()
         self.listener = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
         self.listener.start()
 
@@ -57,7 +59,13 @@ def cut(home):
 
 
 def joined(home, running, name, token):
-    machine = Machine(home, name, token, "--name", name, "--listen", f"127.0.0.1:{ports()}", "--memory", "1G")
+    """The token comes on standard input, or in a file: neither is in the list of processes."""
+    words = ["--name", name, "--listen", f"127.0.0.1:{ports()}", "--memory", "1G"]
+    if name == "n1":
+        machine = Machine(home, name, "-", *words, token=f"{token}\n")
+    else:
+        (home / "token").write_text(f"  {token} \n# what follows is not read\n")
+        machine = Machine(home, name, "--token-file", home / "token", *words)
     running.append(machine)
     return machine
 
@@ -83,6 +91,10 @@ def check_embedded(home, running):
         tokens.append(essaim("token", "--registry", registry, "--keys", key, "--at", at).split()[0])
         return joined(home, running, name, tokens[-1])
 
+    mute = Machine(home, "n0", "-", "--memory", "1G")
+    assert mute.process.wait(30) == 1
+    mute.stop()
+    assert "standard input: no token is on its first line" in "".join(mute.said), mute.said
     one = join("n1")
     wait_for(f"n1 holds all: {one.said} {head.membership()}", lambda: head.settled(["n1"]))
     wait_for("the swarm answers", lambda: head.ask("/health")[0] == 200)
