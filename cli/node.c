@@ -72,6 +72,8 @@ static es_status take_out(const node_values *v, es_registry *registry, es_err *e
     if (status != ES_OK) return status;
     printf("%s is removed", v->name);
     if (loss.experts > 0) printf("; it had the only copy of %zu of %zu experts", loss.experts, loss.all);
+    if (v->registry.etcd != NULL) /* its record was its own, not its work */
+        printf("; if it runs it works on: stop it, or revoke its key");
     putchar('\n');
     return ES_OK;
 }

@@ -79,7 +79,8 @@ static es_member_info info_of(const es_membership *m, const es_member *member)
     memcpy(info.endpoint, member->record.control, sizeof info.endpoint);
     memcpy(info.why, member->drain_why[0] != '\0' ? member->drain_why : member->why, sizeof info.why);
     if (!member->known)
-        snprintf(info.why, sizeof info.why, "the placement names it, and it is not registered");
+        snprintf(info.why, sizeof info.why, "%s",
+                 member->is_wanted ? "the placement names it, and it is not registered" : "it was removed");
     return info;
 }
 

@@ -8,6 +8,7 @@
 #include "service/batch.h"
 #include "service/guests.h"
 #include "service/service.h"
+#include "service/standing.h"
 #include "service/turns.h"
 
 struct es_service {
@@ -24,6 +25,7 @@ struct es_service {
     es_turns turns;
     es_node_stats stats;
     es_log_limit told; /* lines about data messages */
+    es_standing standing;
 
     /* Control messages. */
     es_control_memory *control_memory;

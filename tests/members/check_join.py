@@ -129,6 +129,10 @@ def check_embedded(home, running):
     assert "revoked" in essaim("revoke", "n2", "--registry", registry)
     wait_for("n1 holds all again", lambda: head.settled(["n1"]))
     assert head.phases().get("n2") in (None, "refused"), head.phases()
+    told = "this machine's key was revoked, says the coordinator at 127.0.0.1"
+    wait_for("n2 says that it was revoked", lambda: any(told in line for line in two.said))
+    assert " revoked " in essaim("node", "list", "--registry", registry)
+    assert essaim("node", "remove", "n2", "--registry", registry) == "n2 is removed\n"  # nobody takes anything from it
     assert shards_of(one) == everything
     seen = load.stop()
     for prompt, answer in seen.items():
@@ -145,6 +149,18 @@ def check_embedded(home, running):
     # who is to be drained and is the last hears why that cannot be
     said = essaim("drain", "n1", "--url", head.url, ok=False)
     assert "no other node is there to take over" in said, said
+
+    # and who is removed learns it, works for nobody any more, and ends as ever when it is stopped
+    assert "n1 has the only copy of" in essaim("node", "remove", "n1", "--registry", registry, ok=False)
+    essaim("node", "remove", "n1", "--registry", registry, "--force")
+    told = "removed from the swarm, says the coordinator at 127.0.0.1"
+    wait_for("n1 says that it was removed", lambda: any(told in line for line in one.said))
+    wait_for("it is in no list", lambda: "n1" not in head.phases() or "not registered" in str(head.membership()))
+    for machine, count in ((one, 0), (two, 1)):
+        machine.stop()
+        assert machine.process.returncode == 0, machine.process.returncode
+        assert sum("was revoked, says" in line for line in machine.said) == count, machine.said
+    assert sum(told in line for line in one.said) == 1, one.said
 
 
 def check_etcd(home, running):
