@@ -285,6 +285,7 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
         .deadline_ms = (uint32_t)c->options.deadline_ms,
         .wait_ms = (uint32_t)c->options.wait_s * 1000,
         .trace = c->trace,
+        .watch = !follows(&c->options), /* else the members' thread asks */
         .local = c->local,
     };
     es_status status = es_swarm_create(&options, &c->swarm, err);

@@ -62,11 +62,10 @@ static size_t wanted_chunks(const es_member *member)
 static es_member_info info_of(const es_membership *m, const es_member *member)
 {
     size_t chunks = es_chunks_of(m->options.shape->expert_intermediate);
-    uint64_t epoch = member->state.epoch;
     es_member_info info = {.state = member->record.state,
                            .registered = member->registered,
                            .phase = phase_of(member),
-                           .epoch = {(uint32_t)(epoch >> 32), (uint32_t)epoch},
+                           .epoch = es_epoch_of_number(member->state.epoch),
                            .experts = es_size_ceil_div(wanted_chunks(member), chunks),
                            .missing = es_size_ceil_div(member->step.gains, chunks),
                            .surplus = es_size_ceil_div(member->step.loses, chunks),

@@ -33,6 +33,11 @@ static inline uint64_t es_epoch_number(es_epoch epoch)
     return (uint64_t)epoch.generation << 32 | epoch.counter;
 }
 
+static inline es_epoch es_epoch_of_number(uint64_t number)
+{
+    return (es_epoch){(uint32_t)(number >> 32), (uint32_t)number};
+}
+
 /* "1.7", and back: ES_INVALID quotes what is none. */
 void es_epoch_format(es_epoch epoch, char ret_text[ES_EPOCH_TEXT_MAX]);
 es_status es_epoch_parse(const char *text, es_epoch *ret_epoch, es_err *err);

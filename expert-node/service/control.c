@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { REFUSALS_A_SECOND = 2 };
+
 static es_status check_fingerprint(const es_service *service, const es_hello *hello, es_err *err)
 {
     const uint8_t *ours = service->work.fingerprint;
@@ -151,6 +153,19 @@ static es_status answer(es_service *service, const es_control_request *request, 
     return status;
 }
 
+/* Who asks in vain may ask for ever. */
+static void tell_refusal(es_service *service, const es_control_request *request, const char *address,
+                         const es_err *err)
+{
+    uint64_t left_out = 0;
+    if (!es_log_limit_take(&service->refusals, es_clock_now_ns(), REFUSALS_A_SECOND, &left_out)) return;
+    char coordinator[24];
+    snprintf(coordinator, sizeof coordinator, "%016" PRIx64, request->coordinator);
+    const es_log_field fields[] = {es_log_text("address", address), es_log_text("coordinator", coordinator),
+                                   es_log_count("left_out", left_out)};
+    es_log_with(ES_LOG_INFO, fields, "refused a coordinator: %s", err->text);
+}
+
 void es_service_answer_control(es_service *service, es_message *message)
 {
     es_err err = {.status = ES_OK};
@@ -172,7 +187,7 @@ void es_service_answer_control(es_service *service, es_message *message)
     if (reply.status != ES_OK) {
         reply.text = err.text;
         service->stats.errors[reply.status]++;
-        es_log(ES_LOG_INFO, "refused a coordinator: %s", err.text);
+        tell_refusal(service, &request, address, &err);
     }
     size_t bytes;
     es_message out = {.count = 0};

@@ -24,7 +24,8 @@ struct es_service {
     es_guests guests;
     es_turns turns;
     es_node_stats stats;
-    es_log_limit told; /* lines about data messages */
+    es_log_limit told;     /* lines about data messages */
+    es_log_limit refusals; /* lines about control messages */
     es_standing standing;
 
     /* Control messages. */

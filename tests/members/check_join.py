@@ -125,6 +125,13 @@ def check_embedded(home, running):
     wait_for("the nodes refuse a stolen key", lambda: all(
         (machine.home / "revoked").exists() and stolen in (machine.home / "revoked").read_text() for machine in (one, two)))
 
+    # and say who came in vain
+    port = next(line for line in one.said if "others reach it at" in line).split(":")[-1].strip()
+    public = (home / "n1" / "node.key.pub").read_text().split()[0]
+    essaim("doctor", "--quick", "--keys", home / "stolen.key", "--peer", f"127.0.0.1:{port},{public}", ok=False)
+    refusal = "refused a connection from 127.0.0.1: its public key is not on the list, or was revoked"
+    wait_for("n1 tells of a stranger", lambda: any(refusal in line and stolen in line for line in one.said))
+
     # revoked: it is left alone, and the other takes over what it held
     assert "revoked" in essaim("revoke", "n2", "--registry", registry)
     wait_for("n1 holds all again", lambda: head.settled(["n1"]))

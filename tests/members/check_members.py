@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -233,6 +234,10 @@ def check_by_hand(folder):
         epoch = json.loads(planned.read_text())["epoch"]
         wait_for(f"{mode} is in force", lambda: head.membership()["epoch"] == epoch and head.settled(nodes))
     load.stop()
+    # One that nobody has met yet has no name: the picture shows where it is sought.
+    essaim("node", "add", "n3", "127.0.0.1:9", "--registry", registry)
+    wait_for("the picture names n3's place", lambda: re.search(r"^127\.0\.0\.1:9 +lost ", essaim("status", "--url", head.url), re.MULTILINE))
+    assert essaim("node", "remove", "n3", "--registry", registry) == "n3 is removed\n"
     # Who is gone cannot be drained, and that is said.
     essaim(*plan, "--mode", "group", "--copies", 1)
     essaim("placement", "apply", planned, "--registry", registry)
