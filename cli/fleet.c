@@ -132,11 +132,13 @@ es_status cli_fleet_find_loss(const cli_fleet *fleet, const cli_fleet_node *node
     const es_document *d = fleet->document;
     *ret_loss = (es_document_loss){.experts = 0};
     if (d == NULL || node->revoked) return ES_OK;
-    bool *stands = calloc(d->node_count + 1, sizeof *stands);
+    bool *stands = calloc(d->node_count + 1, sizeof *stands), heard = false;
     if (stands == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
+    /* Where nobody was heard of, it is the coordinator that is away: its nodes may well be there. */
+    for (size_t n = 0; n < fleet->count; n++) heard |= fleet->nodes[n].registered && !fleet->nodes[n].lost;
     for (size_t n = 0; n < d->node_count; n++) {
         const cli_fleet_node *other = cli_fleet_find(fleet, d->nodes[n].name);
-        stands[n] = other != NULL && other->registered && !other->revoked && !other->lost;
+        stands[n] = other != NULL && other->registered && !other->revoked && !(other->lost && heard);
     }
     es_status status = es_document_find_loss(d, node->record.name, stands, ret_loss, err);
     free(stands);

@@ -20,7 +20,7 @@ typedef struct cli_fleet {
     uint64_t now_s; /* by the clock on the wall */
 } cli_fleet;
 
-enum { CLI_FLEET_WAIT_MS = 15000, CLI_FLEET_SEEN_MAX = 80 };
+enum { CLI_FLEET_WAIT_MS = 15000, CLI_FLEET_SEEN_MAX = 96 };
 
 /* Asks the registry, within CLI_FLEET_WAIT_MS. */
 es_status cli_fleet_read(es_registry *registry, cli_fleet *ret_fleet, es_err *err);

@@ -38,14 +38,16 @@ static es_status list(const node_values *v, es_registry *registry, es_err *err)
 
 /* What only this node has is not taken away without a word. */
 static es_status check_loss(const node_values *v, es_registry *registry, es_document_loss *ret_loss,
-                            es_err *err)
+                            bool *ret_revoked, es_err *err)
 {
     cli_fleet fleet;
     char seen[CLI_FLEET_SEEN_MAX];
     *ret_loss = (es_document_loss){.experts = 0};
+    *ret_revoked = false;
     es_status status = cli_fleet_read(registry, &fleet, err);
     if (status != ES_OK) return status;
     const cli_fleet_node *node = cli_fleet_find(&fleet, v->name);
+    if (node != NULL) *ret_revoked = node->revoked;
     if (node != NULL && node->registered) status = cli_fleet_find_loss(&fleet, node, ret_loss, err);
     if (status == ES_OK && ret_loss->experts > 0 && !v->force) {
         cli_fleet_seen(&fleet, node, seen);
@@ -66,13 +68,14 @@ static es_status check_loss(const node_values *v, es_registry *registry, es_docu
 static es_status take_out(const node_values *v, es_registry *registry, es_err *err)
 {
     es_document_loss loss;
-    es_status status = check_loss(v, registry, &loss, err);
+    bool revoked;
+    es_status status = check_loss(v, registry, &loss, &revoked, err);
     if (status == ES_OK)
         status = es_registry_remove(registry, v->name, es_clock_now_ns() + WAIT_MS * 1000000ull, err);
     if (status != ES_OK) return status;
     printf("%s is removed", v->name);
     if (loss.experts > 0) printf("; it had the only copy of %zu of %zu experts", loss.experts, loss.all);
-    if (v->registry.etcd != NULL) /* its record was its own, not its work */
+    if (v->registry.etcd != NULL && !revoked) /* its record was its own, not its work */
         printf("; if it runs it works on: stop it, or revoke its key");
     putchar('\n');
     return ES_OK;

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/fleet.h"
 #include "cluster/fields.h"
 #include "cluster/placement_model.h"
 #include "cluster/planner.h"
@@ -59,7 +60,8 @@ static size_t cells_of(const es_document_node *node)
     return cells;
 }
 
-static void print_document(const es_document *d, const es_registry_view *view)
+/* fleet: who is there, NULL where nobody knows. */
+static void print_document(const es_document *d, const cli_fleet *fleet)
 {
     char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX], who[ES_SIGNER_TEXT_BYTES];
     es_epoch_format(d->epoch, epoch);
@@ -73,32 +75,34 @@ static void print_document(const es_document *d, const es_registry_view *view)
         printf("signed by %s\n", who);
     }
     for (size_t n = 0; n < d->node_count; n++) {
-        const es_node_record *record = view != NULL ? es_registry_view_find(view, d->nodes[n].name) : NULL;
-        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), view != NULL ? "  " : "",
-               view == NULL     ? ""
-               : record != NULL ? ES_MEMBER_STATES[record->state]
-                                : "not there");
+        const cli_fleet_node *node = fleet != NULL ? cli_fleet_find(fleet, d->nodes[n].name) : NULL;
+        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), fleet != NULL ? "  " : "",
+               fleet == NULL                      ? ""
+               : node != NULL && node->registered ? cli_fleet_state(node)
+                                                  : "not there");
     }
 }
 
 /* What stands in the registry, and who is there. */
-static es_status read_current(const placement_values *v, es_document **ret_document,
-                              es_registry_view **ret_view, es_err *err)
+static es_status read_current(const placement_values *v, cli_fleet *ret_fleet, es_err *err)
 {
     es_registry *registry;
     es_status status = es_registry_open(&v->registry, &registry, err);
     if (status != ES_OK) return status;
-    status = es_registry_placement(registry, deadline(), ret_document, err);
-    if (status == ES_OK) status = es_registry_view_get(registry, ret_view, err);
+    status = cli_fleet_read(registry, ret_fleet, err);
     es_registry_close(&registry);
+    if (status == ES_OK && ret_fleet->document == NULL)
+        status = es_err_set(err, ES_NOT_FOUND, "registry: there is no placement yet");
     return status;
 }
 
 static es_status show(const placement_values *v, es_err *err)
 {
-    es_registry_view *view = NULL;
-    es_document *d = NULL;
-    es_status status = v->file != NULL ? read_document(v->file, &d, err) : read_current(v, &d, &view, err);
+    cli_fleet fleet = {.count = 0};
+    es_document *from_file = NULL;
+    es_status status =
+        v->file != NULL ? read_document(v->file, &from_file, err) : read_current(v, &fleet, err);
+    const es_document *d = v->file != NULL ? from_file : fleet.document;
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -106,10 +110,10 @@ static es_status show(const placement_values *v, es_err *err)
         if (text != NULL) puts(text);
         free(text);
     } else if (status == ES_OK) {
-        print_document(d, view);
+        print_document(d, v->file != NULL ? NULL : &fleet);
     }
-    es_document_destroy(&d);
-    if (view != NULL) es_registry_view_destroy(&view);
+    es_document_destroy(&from_file);
+    cli_fleet_fini(&fleet);
     return status;
 }
 

@@ -216,6 +216,10 @@ def check_etcd(home, running):
     assert "revoked" in essaim("revoke", "n2", *registry)
     wait_for("n1 holds all", lambda: head.settled(["n1"]))
     wait_for("n2 is refused", lambda: head.phases().get("n2") == "refused")
+    wait_for("n2 says so", lambda: any("this machine's key was revoked" in line for line in nodes[1].said))
+    said = essaim("node", "remove", "n1", *registry, ok=False)
+    assert "n1 has the only copy of" in said, said
+    assert "; if it runs it works on" in essaim("node", "remove", "n1", *registry, "--force")
 
 
 def main():

@@ -257,6 +257,11 @@ def check_by_hand(folder):
     assert " lost " in lines["n2"] and "not seen since 2" in lines["n2"] and "(3 h)" in lines["n2"], lines
     said = essaim("node", "remove", "n2", "--registry", registry, ok=False)
     assert "n2 has the only copy of" in said and "and was not seen since" in said and "--force" in said, said
+    # Nobody was heard of: the coordinator is away, and n1 counts as there.
+    essaim(*plan, "--mode", "group", "--copies", 2, "--afresh")
+    essaim("placement", "apply", planned, "--registry", registry)
+    notes.write_text(json.dumps({"n1": 1, "n2": 2}))
+    assert essaim("node", "remove", "n2", "--registry", registry) == "n2 is removed\n"
 
 
 class Etcd:
