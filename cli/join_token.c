@@ -34,7 +34,7 @@ static es_status take_line(const char *where, const char *bytes, size_t count, c
 
 static es_status read_input(int input, unsigned wait_ms, char *ret_text, es_err *err)
 {
-    char bytes[2 * CLI_JOIN_TOKEN_MAX];
+    char bytes[2 * CLI_JOIN_TOKEN_MAX] = {0};
     size_t count = 0;
     uint64_t deadline_ns = es_clock_now_ns() + wait_ms * UINT64_C(1000000);
     es_status status = ES_OK;
