@@ -133,17 +133,7 @@ static es_status ask(es_fetcher *f, es_shard_request *request, es_shard_reply *r
     return status;
 }
 
-static bool format_named(const char *name, es_format *ret_format)
-{
-    for (size_t i = 0; i < ES_FORMAT_COUNT; i++)
-        if (strcmp(es_format_describe((es_format)i)->name, name) == 0) {
-            *ret_format = (es_format)i;
-            return true;
-        }
-    return false;
-}
-
-/* What a peer says it has, as what we would make of it. */
+/* What we make of it: all but its bytes was said by whoever ordered it. */
 static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, const es_shard_found *found,
                            es_unit_plan *ret_plan, es_err *err)
 {
@@ -154,24 +144,10 @@ static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, cons
                                .layer = what->layer,
                                .expert = what->expert};
     memcpy(ret_plan->sum, what->sum, sizeof ret_plan->sum);
-    for (size_t i = 0; i < ES_EXPERT_PARTS; i++) {
-        const es_wire_part *part = &found->parts[i];
-        es_shard_part *to = &ret_plan->parts[i];
-        if (!format_named(part->format, &to->format))
-            return es_err_set(err, ES_UNSUPPORTED, "format %s is not known here", part->format);
-        bool fp8 = to->format == ES_FORMAT_FP8;
-        if (fp8 ? part->row_phase >= ES_SCALE_BLOCK || part->col_phase >= ES_SCALE_BLOCK
-                : part->row_phase != 0 || part->col_phase != 0)
-            return es_err_set(err, ES_CORRUPT, "phases that are none");
-        to->layout = ES_LAYOUT_PANELS;
-        to->rows = part->rows;
-        to->cols = part->cols;
-        to->row_phase = part->row_phase;
-        to->col_phase = part->col_phase;
-    }
+    memcpy(ret_plan->formats, what->formats, sizeof ret_plan->formats);
     es_status status = es_unit_plan_lay_out(ret_plan, err);
     if (status == ES_OK && ret_plan->bytes != found->bytes)
-        status = es_err_set(err, ES_CORRUPT, "%llu bytes, its matrices have %llu",
+        status = es_err_set(err, ES_MISMATCH, "it has %llu bytes under this checksum, its matrices make %llu",
                             (unsigned long long)found->bytes, (unsigned long long)ret_plan->bytes);
     return status;
 }

@@ -39,6 +39,7 @@ es_status es_fetcher_peers(es_fetcher *fetcher, const es_peer *peers, size_t cou
 typedef struct es_fetch_order {
     size_t layer, expert;
     uint8_t sum[ES_CONTENT_SUM_BYTES];
+    uint8_t formats[ES_EXPERT_PARTS]; /* es_format of gate, up and down: the sum does not cover them */
 } es_fetch_order;
 
 /* What is to be fetched from here on, in this order, until it is there: replaces what was wanted before. */

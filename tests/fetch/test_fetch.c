@@ -38,6 +38,19 @@ static void make_keys(es_keys *keys)
     assert_int_equal(zmq_curve_keypair(keys->public_key, keys->secret), 0);
 }
 
+/* What fetching this expert means. Returns its bytes. */
+static uint64_t order_of(es_expert_index *index, size_t layer, size_t expert, es_fetch_order *ret_order)
+{
+    es_expert_offer offer;
+    const es_chunks whole = {0, (uint32_t)es_chunks_of(es_expert_index_shape(index)->expert_intermediate)};
+    MUST(es_expert_index_find(index, layer, expert, whole, &offer, &must_err));
+    const es_shard_unit *unit = es_expert_index_unit(index, offer.entry).unit;
+    *ret_order = (es_fetch_order){.layer = layer, .expert = expert};
+    memcpy(ret_order->sum, unit->sum, sizeof ret_order->sum);
+    for (size_t p = 0; p < ES_EXPERT_PARTS; p++) ret_order->formats[p] = (uint8_t)unit->parts[p].format;
+    return offer.bytes;
+}
+
 static int enter(void **state)
 {
     static scene s;
@@ -47,15 +60,8 @@ static int enter(void **state)
     const char *path = s.file;
     MUST(es_expert_index_open(&path, 1, &s.index, &must_err));
     s.shape = es_expert_index_shape(s.index);
-    for (size_t i = 0; i < ALL; i++) {
-        es_expert_offer offer;
-        es_fetch_order *o = &s.orders[i];
-        *o = (es_fetch_order){.layer = FIRST_LAYER + i / EXPERTS, .expert = i % EXPERTS};
-        const es_chunks whole = {0, (uint32_t)es_chunks_of(s.shape->expert_intermediate)};
-        MUST(es_expert_index_find(s.index, o->layer, o->expert, whole, &offer, &must_err));
-        memcpy(o->sum, es_expert_index_unit(s.index, offer.entry).unit->sum, sizeof o->sum);
-        s.bytes += offer.bytes;
-    }
+    for (size_t i = 0; i < ALL; i++)
+        s.bytes += order_of(s.index, FIRST_LAYER + i / EXPERTS, i % EXPERTS, &s.orders[i]);
     make_keys(&s.server_keys);
     make_keys(&s.node_keys);
     make_keys(&s.other_keys);
@@ -288,6 +294,75 @@ static void who_lies_is_not_believed(void **state)
     es_shard_server_stop(&honest);
 }
 
+/* A shard of one expert, sound in itself, whose manifest gives other formats of the same size. */
+static void misname(const scene *s, const es_fetch_order *o, const char *dir, char ret_path[TEST_PATH_MAX])
+{
+    es_unit_plan plan = {.shape = s->shape,
+                         .fingerprint = es_expert_index_fingerprint(s->index),
+                         .layer = o->layer,
+                         .expert = o->expert,
+                         .formats = {ES_FORMAT_F16, ES_FORMAT_F16, ES_FORMAT_F16}};
+    es_unit_file *file;
+    memcpy(plan.sum, o->sum, sizeof plan.sum);
+    MUST(es_unit_plan_lay_out(&plan, &must_err));
+    uint8_t *bytes = malloc(plan.bytes);
+    assert_non_null(bytes);
+    MUST(es_expert_index_read(s->index, es_expert_index_by_sum(s->index, o->sum), 0, bytes, plan.bytes,
+                              &must_err));
+    MUST(es_unit_file_open(dir, &plan, 0, &file, &must_err));
+    MUST(es_unit_file_put(file, bytes, plan.bytes, &must_err));
+    MUST(es_unit_file_finish(file, ret_path, TEST_PATH_MAX, &must_err));
+    es_unit_file_close(&file);
+    free(bytes);
+}
+
+/* Its bytes are right, and so is their checksum: what they mean is not for it to say. */
+static void who_has_the_bytes_does_not_say_their_formats(void **unused)
+{
+    (void)unused;
+    scene s = {.folder = ""};
+    char model[TEST_PATH_MAX], lied[TEST_PATH_MAX], dir[TEST_PATH_MAX], path[TEST_PATH_MAX];
+    folder_make(s.folder);
+    model_make(s.folder, 64, 64, model);
+    shards_cut(model, ES_FORMAT_COUNT, 1, s.folder, s.shards);
+    const char *shards = s.shards, *at = dir;
+    MUST(es_expert_index_open(&shards, 1, &s.index, &must_err));
+    s.shape = es_expert_index_shape(s.index);
+    for (size_t i = 0; i < 2; i++) order_of(s.index, s.shape->dense_layers, i, &s.orders[i]);
+    make_empty(&s, "misnamed", lied);
+    make_empty(&s, "told", dir);
+    assert_int_equal(s.orders[0].formats[0], ES_FORMAT_BF16);
+    misname(&s, &s.orders[0], lied, path);
+    es_shard_server *liar = serve(path, 0, NULL, NULL, NULL), *honest = serve(shards, 0, NULL, NULL, NULL);
+    es_peer lying = peer_of("liar", liar, NULL), other = peer_of("honest", honest, NULL);
+    es_fetcher *fetcher = start(&s, dir, NULL, NULL);
+    es_expert_index *index;
+    MUST(es_expert_index_open(&at, 1, &index, &must_err));
+    MUST(es_fetcher_peers(fetcher, &lying, 1, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, 1, &must_err));
+    take(fetcher, 1, index);
+    const es_shard_unit *unit =
+        es_expert_index_unit(index, es_expert_index_by_sum(index, s.orders[0].sum)).unit;
+    for (size_t p = 0; p < ES_EXPERT_PARTS; p++) assert_int_equal(unit->parts[p].format, ES_FORMAT_BF16);
+    /* an order for formats of other sizes, or that these rows cannot have, is nobody's lie */
+    es_fetch_order wrong = s.orders[1];
+    MUST(es_fetcher_peers(fetcher, &other, 1, &must_err));
+    wrong.formats[1] = ES_FORMAT_F32;
+    MUST(es_fetcher_want(fetcher, &wrong, 1, &must_err));
+    wait_for_failure(fetcher, "bytes under this checksum, its matrices make");
+    wrong.formats[1] = ES_FORMAT_Q4_K;
+    MUST(es_fetcher_want(fetcher, &wrong, 1, &must_err));
+    wait_for_failure(fetcher, "64 columns do not stand in the format it is to have");
+    MUST(es_fetcher_want(fetcher, s.orders + 1, 1, &must_err));
+    take(fetcher, 1, NULL);
+    es_fetcher_stop(&fetcher);
+    es_expert_index_close(&index);
+    es_shard_server_stop(&liar);
+    es_shard_server_stop(&honest);
+    es_expert_index_close(&s.index);
+    folder_remove(s.folder);
+}
+
 static void who_goes_on_from_a_lie_is_no_liar(void **state)
 {
     scene *s = *state;
@@ -424,7 +499,7 @@ static void a_disk_that_is_short_is_told_before_anything_is_written(void **state
                          .fingerprint = es_expert_index_fingerprint(s->index),
                          .layer = s->orders[0].layer,
                          .expert = s->orders[0].expert};
-    memcpy(plan.parts, unit->parts, sizeof plan.parts);
+    memcpy(plan.formats, s->orders[0].formats, sizeof plan.formats);
     memcpy(plan.sum, unit->sum, sizeof plan.sum);
     MUST(es_unit_plan_lay_out(&plan, &must_err));
     assert_true(plan.bytes == unit->bytes);
@@ -432,8 +507,8 @@ static void a_disk_that_is_short_is_told_before_anything_is_written(void **state
     assert_non_null(strstr(err.text, "GB are lacking"));
     snprintf(part, sizeof part, "%s/layers.1.experts.0.shard.part", dir);
     assert_int_equal(access(part, F_OK), -1);
-    plan.parts[0].rows++;
-    assert_int_equal(es_unit_plan_lay_out(&plan, &err), ES_CORRUPT);
+    plan.layer = 0; /* a dense one */
+    assert_int_equal(es_unit_plan_lay_out(&plan, &err), ES_INVALID);
 }
 
 int main(void)
@@ -443,6 +518,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_is_asked_last),
         cmocka_unit_test(what_was_half_fetched_is_taken_up),
         cmocka_unit_test(who_lies_is_not_believed),
+        cmocka_unit_test(who_has_the_bytes_does_not_say_their_formats),
         cmocka_unit_test(who_goes_on_from_a_lie_is_no_liar),
         cmocka_unit_test(strangers_and_revoked_members_get_nothing),
         cmocka_unit_test(garbage_is_counted_and_nothing_else),
