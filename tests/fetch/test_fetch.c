@@ -8,10 +8,14 @@
 #include "weights/expert_index.h"
 #include "with_cmocka.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,6 +73,18 @@ static int enter(void **state)
     return 0;
 }
 
+/* A model of its own, in bf16. */
+static void open_model(scene *s, size_t hidden, size_t width)
+{
+    char model[TEST_PATH_MAX];
+    folder_make(s->folder);
+    model_make(s->folder, hidden, width, model);
+    shards_cut(model, ES_FORMAT_COUNT, 1, s->folder, s->shards);
+    const char *path = s->shards;
+    MUST(es_expert_index_open(&path, 1, &s->index, &must_err));
+    s->shape = es_expert_index_shape(s->index);
+}
+
 static int leave(void **state)
 {
     scene *s = *state;
@@ -110,7 +126,8 @@ static void make_empty(const scene *s, const char *name, char ret_path[TEST_PATH
     MUST(es_unit_file_write_empty(ret_path, s->shape, es_expert_index_fingerprint(s->index), &must_err));
 }
 
-static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, const es_peer *last)
+static es_fetcher *start_patient(const scene *s, const char *dir, const es_keys *keys, const es_peer *last,
+                                 uint32_t patience_ms)
 {
     es_fetcher *fetcher;
     const es_fetcher_options options = {.dir = dir,
@@ -119,9 +136,15 @@ static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, c
                                         .keys = keys,
                                         .name = "me",
                                         .last = last,
-                                        .last_count = last != NULL ? 1 : 0};
+                                        .last_count = last != NULL ? 1 : 0,
+                                        .patience_ms = patience_ms};
     MUST(es_fetcher_start(&options, &fetcher, &must_err));
     return fetcher;
+}
+
+static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, const es_peer *last)
+{
+    return start_patient(s, dir, keys, last, 0);
 }
 
 /* Waits until count were fetched, and adds them to index when that is not NULL. */
@@ -211,14 +234,105 @@ static void who_does_not_answer_is_asked_last(void **state)
     es_peer peers[] = {peer_of("gone", gone, NULL), peer_of("them", server, NULL)};
     es_shard_server_stop(&gone);
     uint64_t begun_ns = es_clock_now_ns();
-    es_fetcher *fetcher = start(s, dir, NULL, NULL);
+    es_fetcher *fetcher = start_patient(s, dir, NULL, NULL, 2000);
     MUST(es_fetcher_peers(fetcher, peers, 2, &must_err));
     MUST(es_fetcher_want(fetcher, s->orders, ALL, &must_err));
     take(fetcher, ALL, NULL);
     assert_true(es_clock_now_ns() - begun_ns <
-                15000000000ull); /* one deadline of 5 s, not one for each of eight */
+                6000000000ull); /* one time of patience, not one each of eight */
     es_fetcher_stop(&fetcher);
     es_shard_server_stop(&server);
+}
+
+/* A peer that is connected to and then sends a byte of its answer now and then. */
+typedef struct trickler {
+    int listener;
+    es_peer peer;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_uint sent;
+} trickler;
+
+static void *trickle(void *context)
+{
+    /* greeting of ZMTP 3.0 without encryption, READY as a ROUTER, and a frame of 32 KiB that begins */
+    static const uint8_t GREETING[64] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'};
+    static const uint8_t READY[] = "\x04\x1c\5READY\13Socket-Type\0\0\0\6ROUTER\x02\0\0\0\0\0\0\x80\0";
+    trickler *t = context;
+    int fd = accept(t->listener, NULL, NULL);
+    bool open = send(fd, GREETING, sizeof GREETING, MSG_NOSIGNAL) == (ssize_t)sizeof GREETING &&
+                send(fd, READY, sizeof READY - 1, MSG_NOSIGNAL) == (ssize_t)sizeof READY - 1;
+    for (; open && !atomic_load(&t->stop); atomic_fetch_add(&t->sent, 1)) {
+        open = send(fd, "x", 1, MSG_NOSIGNAL) == 1;
+        usleep(20000);
+    }
+    close(fd);
+    return NULL;
+}
+
+static void trickler_open(trickler *t)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    *t = (trickler){.listener = socket(AF_INET, SOCK_STREAM, 0), .peer = {.name = "trickler"}};
+    assert_int_equal(bind(t->listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(t->listener, 4), 0);
+    assert_int_equal(getsockname(t->listener, (struct sockaddr *)&at, &bytes), 0);
+    snprintf(t->peer.shards, sizeof t->peer.shards, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    assert_int_equal(pthread_create(&t->thread, NULL, trickle, t), 0);
+}
+
+static void trickler_close(trickler *t)
+{
+    atomic_store(&t->stop, true);
+    pthread_join(t->thread, NULL);
+    close(t->listener);
+}
+
+/* One is slow in bytes, the other in messages; what a slow one gave is not asked for again. */
+static void who_is_slow_is_given_up_for_another(void **unused)
+{
+    (void)unused;
+    enum { FEW = 4 };
+    scene s = {.folder = ""};
+    char dir[TEST_PATH_MAX];
+    trickler t;
+    open_model(&s, 256, 1024); /* experts of several reads */
+    for (size_t i = 0; i < FEW; i++) s.bytes += order_of(s.index, s.shape->dense_layers, i, &s.orders[i]);
+    make_empty(&s, "slow", dir);
+    trickler_open(&t);
+    es_shard_server *slow = serve(s.shards, 20000, NULL, NULL, NULL), /* 13 s between two answers */
+        *server = serve(s.shards, 0, NULL, NULL, NULL);
+    es_peer peers[] = {t.peer, peer_of("slow", slow, NULL), peer_of("them", server, NULL)};
+    /* alone, it is said to be slow */
+    es_fetcher *fetcher = start_patient(&s, dir, NULL, NULL, 1500);
+    MUST(es_fetcher_peers(fetcher, &peers[1], 1, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, 1, &must_err));
+    wait_for_failure(fetcher, "too slow, others are asked");
+    uint64_t kept = state_of(fetcher).fetched_bytes;
+    assert_true(kept > 0);
+    es_fetcher_stop(&fetcher);
+    /* beside others, it keeps nobody waiting: each is met once, by whichever expert begins with it */
+    uint64_t begun_ns = es_clock_now_ns();
+    fetcher = start_patient(&s, dir, NULL, NULL, 1500);
+    MUST(es_fetcher_peers(fetcher, peers, 3, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, FEW, &must_err));
+    take(fetcher, FEW, NULL);
+    assert_true(es_clock_now_ns() - begun_ns < 6000000000ull);
+    assert_true(kept + state_of(fetcher).fetched_bytes == s.bytes);
+    /* and whoever is never heard of again by that is asked in the end, when there is nobody else */
+    MUST(es_fetcher_peers(fetcher, peers, 1, &must_err));
+    es_fetch_order unknown = s.orders[0];
+    unknown.expert = FEW;
+    MUST(es_fetcher_want(fetcher, &unknown, 1, &must_err));
+    wait_for_failure(fetcher, "trickler");
+    assert_true(atomic_load(&t.sent) > 0);
+    es_fetcher_stop(&fetcher);
+    es_shard_server_stop(&slow);
+    es_shard_server_stop(&server);
+    trickler_close(&t);
+    es_expert_index_close(&s.index);
+    folder_remove(s.folder);
 }
 
 static void what_was_half_fetched_is_taken_up(void **state)
@@ -321,19 +435,15 @@ static void who_has_the_bytes_does_not_say_their_formats(void **unused)
 {
     (void)unused;
     scene s = {.folder = ""};
-    char model[TEST_PATH_MAX], lied[TEST_PATH_MAX], dir[TEST_PATH_MAX], path[TEST_PATH_MAX];
-    folder_make(s.folder);
-    model_make(s.folder, 64, 64, model);
-    shards_cut(model, ES_FORMAT_COUNT, 1, s.folder, s.shards);
-    const char *shards = s.shards, *at = dir;
-    MUST(es_expert_index_open(&shards, 1, &s.index, &must_err));
-    s.shape = es_expert_index_shape(s.index);
+    char lied[TEST_PATH_MAX], dir[TEST_PATH_MAX], path[TEST_PATH_MAX];
+    const char *at = dir;
+    open_model(&s, 64, 64);
     for (size_t i = 0; i < 2; i++) order_of(s.index, s.shape->dense_layers, i, &s.orders[i]);
     make_empty(&s, "misnamed", lied);
     make_empty(&s, "told", dir);
     assert_int_equal(s.orders[0].formats[0], ES_FORMAT_BF16);
     misname(&s, &s.orders[0], lied, path);
-    es_shard_server *liar = serve(path, 0, NULL, NULL, NULL), *honest = serve(shards, 0, NULL, NULL, NULL);
+    es_shard_server *liar = serve(path, 0, NULL, NULL, NULL), *honest = serve(s.shards, 0, NULL, NULL, NULL);
     es_peer lying = peer_of("liar", liar, NULL), other = peer_of("honest", honest, NULL);
     es_fetcher *fetcher = start(&s, dir, NULL, NULL);
     es_expert_index *index;
@@ -516,6 +626,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_fetched_once_and_give_the_same_sums),
         cmocka_unit_test(who_does_not_answer_is_asked_last),
+        cmocka_unit_test(who_is_slow_is_given_up_for_another),
         cmocka_unit_test(what_was_half_fetched_is_taken_up),
         cmocka_unit_test(who_lies_is_not_believed),
         cmocka_unit_test(who_has_the_bytes_does_not_say_their_formats),

@@ -50,7 +50,7 @@ static void changes_of_units_come_back(void **state)
     for (uint32_t i = 0; i < ES_UNITS_MAX; i++)
         units[i] = (es_units){UINT32_MAX, UINT32_MAX - 1, 1, UINT32_MAX - 1, UINT32_MAX};
     es_control_request got,
-        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX, NULL, 0}};
+        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX, NULL, 0, NULL}};
     es_err err = {.text = ""};
     static const es_control_kind KINDS[] = {ES_CONTROL_LOAD, ES_CONTROL_DROP};
     for (size_t i = 0; i < 2; i++) {
