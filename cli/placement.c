@@ -69,7 +69,10 @@ static void print_document(const es_document *d, const cli_fleet *fleet)
     printf("epoch %s: %s, %zu cop%s, %zu layers of %zu experts", epoch, ES_PLACEMENT_MODES[d->mode],
            d->copies, d->copies == 1 ? "y" : "ies", d->layer_count, d->experts);
     if (d->slices > 1) printf(" in %zu slices", d->slices);
-    printf("\nmodel %s%s\n", fingerprint, d->sums != NULL ? ", checksums of all experts" : "");
+    printf("\nmodel %s%s%s\n", fingerprint, d->sums != NULL ? ", checksums of all experts" : "",
+           d->formats != NULL ? " and their formats"
+           : d->sums != NULL  ? " without their formats: nothing can be fetched until it is planned anew"
+                              : "");
     if (d->is_signed) {
         es_signer_format(d->signer, who);
         printf("signed by %s\n", who);
@@ -314,7 +317,7 @@ static es_status plan(const placement_values *v, es_err *err)
         .epoch = next_epoch(v, p.before),
     };
     if (status == ES_OK) status = es_planner_plan(&request, &d, &report, err);
-    if (status == ES_OK) d->sums = p.model.sums; /* borrowed from p, which goes after d */
+    if (status == ES_OK) es_placement_model_state(&p.model, d);
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -426,7 +429,7 @@ static const es_option PLAN_OPTIONS[] = {
      .kind = ES_OPTION_TEXT,
      .argument = "MODEL",
      .at = offsetof(placement_values, model),
-     .help = "what is placed; a folder of shards gives exact sizes and checksums"},
+     .help = "what is placed; a folder of shards gives exact sizes, checksums and formats"},
     {.name = "--machines",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",

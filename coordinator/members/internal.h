@@ -85,6 +85,7 @@ struct es_membership {
     uint64_t document_again_ns;
     es_peer *peers;        /* [ES_PEERS_MAX], scratch */
     uint8_t *sums;         /* [ES_SUMS_MAX][ES_CONTENT_SUM_BYTES], scratch */
+    uint8_t *formats;      /* [ES_SUMS_MAX][ES_EXPERT_PARTS], likewise */
     uint64_t peers_number; /* counts lists of who is there: each member is told the latest */
     bool list_dirty;       /* the swarm is to be told */
     uint64_t listed_ns, list_epoch;

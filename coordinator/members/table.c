@@ -206,21 +206,52 @@ static es_status set_wanted(es_membership *m, const es_document *d, uint64_t now
     return ES_OK;
 }
 
+/* A signature says who made a placement and never that it is the latest: an old one that is put back, or a
+ * registry that was restored from a backup, must not lead anybody back. */
+static es_status check_newer(const es_membership *m, es_epoch epoch, es_err *err)
+{
+    char there[ES_EPOCH_TEXT_MAX], here[ES_EPOCH_TEXT_MAX];
+    if (m->document == NULL || es_epoch_number(epoch) >= es_epoch_number(m->document->epoch)) return ES_OK;
+    es_epoch_format(epoch, there);
+    es_epoch_format(m->document->epoch, here);
+    return es_err_set(
+        err, ES_STALE,
+        "it is older than %s, which is followed here: somebody put it back, or the registry was "
+        "restored from a backup; 'essaim placement plan --new-generation' and 'apply --replaces "
+        "%s' make one that is newer",
+        here, there);
+}
+
+static es_status read_placement(es_membership *m, uint64_t now_ns, es_document **ret_document, es_err *err)
+{
+    es_status status = check_newer(m, m->view->epoch, err);
+    if (status == ES_OK)
+        status = es_registry_placement(m->options.registry, now_ns + DOCUMENT_MS * UINT64_C(1000000),
+                                       ret_document, err);
+    const es_document *d = *ret_document;
+    if (status == ES_OK) status = check_newer(m, d->epoch, err); /* what stands may have changed meanwhile */
+    if (status == ES_OK) status = es_document_check(d, m->options.shape, m->options.fingerprint, err);
+    if (status == ES_OK && m->options.keys != NULL) status = es_document_verify(d, m->options.trust, err);
+    return status;
+}
+
 void es_membership_take_placement(es_membership *m, uint64_t now_ns)
 {
     if (m->view == NULL) return;
     uint64_t stands = es_epoch_number(m->view->epoch);
     uint64_t ours = m->document != NULL ? es_epoch_number(m->document->epoch) : 0;
     bool refused = stands == es_epoch_number(m->refused);
+    char epoch[ES_EPOCH_TEXT_MAX];
+    es_epoch_format(m->view->epoch, epoch);
+    if (stands == ours && es_epoch_number(m->refused) != 0) {
+        es_log(ES_LOG_INFO, "placement %s stands again", epoch);
+        m->refused = (es_epoch){0, 0};
+        m->plan_why[0] = '\0';
+    }
     if (stands == ours || stands == 0 || (refused && now_ns < m->document_again_ns)) return;
     es_document *d = NULL;
     es_err err;
-    char epoch[ES_EPOCH_TEXT_MAX];
-    es_epoch_format(m->view->epoch, epoch);
-    es_status status =
-        es_registry_placement(m->options.registry, now_ns + DOCUMENT_MS * UINT64_C(1000000), &d, &err);
-    if (status == ES_OK) status = es_document_check(d, m->options.shape, m->options.fingerprint, &err);
-    if (status == ES_OK && m->options.keys != NULL) status = es_document_verify(d, m->options.trust, &err);
+    es_status status = read_placement(m, now_ns, &d, &err);
     if (status == ES_OK) status = set_wanted(m, d, now_ns, &err);
     if (status != ES_OK) {
         if (!refused) es_log(ES_LOG_WARN, "placement %s is not followed: %s", epoch, err.text);

@@ -66,6 +66,11 @@ void es_registry_view_sort(es_registry_view *view);
 /* "essaim placement epoch 1.7 is valid, not 1.6". */
 es_status es_registry_other_epoch(es_epoch stands, es_epoch expected, es_err *err);
 
+/* What was read under an epoch says the same of itself: who can write the registry could else give an old
+ * document, whose signature holds, a new number. ES_CORRUPT; where names it. */
+es_status es_registry_check_epoch(const char *where, const es_document *document, es_epoch epoch,
+                                  es_err *err);
+
 /* BLAKE2b-256 of bytes. */
 void es_registry_hash(const void *bytes, size_t count, uint8_t ret_hash[32]);
 

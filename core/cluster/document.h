@@ -74,7 +74,9 @@ typedef struct es_document {
     size_t node_count;
     const es_document_node *nodes; /* [node_count], ascending by name */
     const uint8_t *sums;           /* [layer_count][experts][ES_SUM_BYTES], or NULL: not stated */
-    bool is_signed;                /* what follows was stated; es_document_verify says whether it holds */
+    const uint8_t *formats; /* [layer_count][experts][ES_EXPERT_PARTS], es_format of the bytes that sums are
+                               of; NULL: not stated, or written before version 2 */
+    bool is_signed;         /* what follows was stated; es_document_verify says whether it holds */
     uint8_t signer[ES_SIGNER_KEY_BYTES];
     uint8_t signature[ES_SIGNATURE_BYTES];
 } es_document;
@@ -114,10 +116,11 @@ static inline size_t es_document_cell(const es_document *document, size_t layer_
 /* The index of a layer of the model in the document's layers; layer_count when it is none of them. */
 size_t es_document_layer(const es_document *document, uint32_t layer);
 
-/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order:
- * what a LOAD states. Returns how many; 0 when the document has none, or they are more than sums_max. */
+/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order,
+ * and their formats where they are stated: what a LOAD states. ret_formats: [sums_max][ES_EXPERT_PARTS].
+ * Returns how many; 0 when the document has none, or they are more than sums_max. */
 size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
-                           uint8_t *ret_sums, size_t sums_max);
+                           uint8_t *ret_sums, uint8_t *ret_formats, size_t sums_max);
 
 /* What would be gone with a node. */
 typedef struct es_document_loss {

@@ -293,6 +293,8 @@ es_status es_embedded_placement_load(const char *folder, es_epoch epoch, const u
                  ? es_document_parse(path, text, bytes, ret_document, err)
                  : es_err_set(err, ES_CORRUPT, "%s: not what registry.json points to", path);
     free(text);
+    if (status == ES_OK) status = es_registry_check_epoch(path, *ret_document, epoch, err);
+    if (status != ES_OK) es_document_destroy(ret_document);
     return status;
 }
 

@@ -292,6 +292,15 @@ es_status es_registry_other_epoch(es_epoch stands, es_epoch expected, es_err *er
                       there, here);
 }
 
+es_status es_registry_check_epoch(const char *where, const es_document *document, es_epoch epoch, es_err *err)
+{
+    char says[ES_EPOCH_TEXT_MAX], is[ES_EPOCH_TEXT_MAX];
+    if (es_epoch_number(document->epoch) == es_epoch_number(epoch)) return ES_OK;
+    es_epoch_format(epoch, says);
+    es_epoch_format(document->epoch, is);
+    return es_err_set(err, ES_CORRUPT, "%s: the registry calls it %s, and it is %s", where, says, is);
+}
+
 void es_registry_hash(const void *bytes, size_t count, uint8_t ret_hash[32])
 {
     crypto_generichash(ret_hash, 32, bytes, count, NULL, 0);

@@ -45,6 +45,9 @@ static void try_document(const char *text, size_t bytes)
         return;
     }
     ES_ASSERT(es_document_cells(a) >= 1 && es_document_cells(a) <= ES_DOCUMENT_CELLS_MAX);
+    ES_ASSERT(a->formats == NULL || a->sums != NULL);
+    for (size_t i = 0; a->formats != NULL && i < a->layer_count * a->experts * ES_EXPERT_PARTS; i++)
+        ES_ASSERT(a->formats[i] < ES_FORMAT_COUNT);
     uint8_t *held = malloc(es_document_cells(a));
     ES_ASSERT(held != NULL);
     for (size_t n = 0; n < a->node_count; n++) {

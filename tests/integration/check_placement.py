@@ -121,7 +121,7 @@ def check_refusals(folder):
     assert "colour: not known" in complaint("plan", "--model", MODEL, "--machines", good)
     broken = folder / "broken.json"
     broken.write_text('{"format": "essaim-placement", "version": 9}')
-    assert "version: this build reads up to 1" in complaint("show", broken)
+    assert "version: this build reads up to 2" in complaint("show", broken)
 
 
 def main():

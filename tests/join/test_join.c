@@ -37,7 +37,7 @@ typedef struct scene {
     es_keys keys, other;
     es_registry *registry;
     es_expert_index *index;
-    uint8_t sums[ALL][ES_CONTENT_SUM_BYTES];
+    uint8_t sums[ALL][ES_CONTENT_SUM_BYTES], formats[ALL][ES_EXPERT_PARTS];
     uint64_t bytes;
     es_join *join;
 } scene;
@@ -86,7 +86,9 @@ static int enter(void **state)
         es_expert_offer offer;
         const es_chunks whole = {0, (uint32_t)es_chunks_of(shape->expert_intermediate)};
         MUST(es_expert_index_find(s.index, 1 + i / EXPERTS, i % EXPERTS, whole, &offer, &must_err));
-        memcpy(s.sums[i], es_expert_index_unit(s.index, offer.entry).unit->sum, ES_CONTENT_SUM_BYTES);
+        const es_shard_unit *unit = es_expert_index_unit(s.index, offer.entry).unit;
+        memcpy(s.sums[i], unit->sum, ES_CONTENT_SUM_BYTES);
+        for (size_t p = 0; p < ES_EXPERT_PARTS; p++) s.formats[i][p] = (uint8_t)unit->parts[p].format;
         s.bytes += offer.bytes;
     }
     start_join(&s, 0);
@@ -282,8 +284,9 @@ static es_node_state state_of(machine *m)
 static void load_all(const scene *s, machine *m, uint64_t epoch)
 {
     const es_units units[] = {{1, 0, EXPERTS, 0, 1}, {2, 0, EXPERTS, 0, 1}};
-    ask(m, &(es_control_request){
-               .coordinator = 7, .kind = ES_CONTROL_LOAD, .change = {epoch, units, LAYERS, s->sums[0], ALL}});
+    ask(m, &(es_control_request){.coordinator = 7,
+                                 .kind = ES_CONTROL_LOAD,
+                                 .change = {epoch, units, LAYERS, s->sums[0], ALL, s->formats[0]}});
 }
 
 static es_node_state wait_until_ready(machine *m)

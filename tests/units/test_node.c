@@ -135,7 +135,7 @@ static void node_stop(node *n)
 static es_control_reply change(node *n, es_control_kind kind, uint64_t epoch, es_units units)
 {
     return ask(n, &(es_control_request){
-                      .coordinator = COORDINATOR, .kind = kind, .change = {epoch, &units, 1, NULL, 0}});
+                      .coordinator = COORDINATOR, .kind = kind, .change = {epoch, &units, 1, NULL, 0, NULL}});
 }
 
 static es_node_state settled(node *n)
