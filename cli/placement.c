@@ -3,11 +3,11 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/fleet.h"
-#include "cluster/fields.h"
 #include "cluster/placement_model.h"
 #include "cluster/planner.h"
 #include "cluster/registry_options.h"
 #include "cluster/signature.h"
+#include "planner/machine.h"
 #include "weights/json.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 enum { SHOW, PLAN, APPLY };
 static const char *const ACTIONS[] = {"show", "plan", "apply", NULL};
-enum { WAIT_MS = 15000, MACHINES_BYTES_MAX = 4 * 1024 * 1024 };
+enum { WAIT_MS = 15000 };
 
 typedef struct placement_values {
     const char *action, *file;
@@ -131,36 +131,39 @@ typedef struct planning {
     es_document *before;
 } planning;
 
-/* {"machines": [{"name": "n1", "memory": bytes, "bandwidth": bytes a second, "rack": "A"}, …]} */
+/* All but those that only coordinate; machines of one host share its memory and bandwidth. */
+static void take_machines(const es_machine *machines, size_t count, planning *p)
+{
+    for (size_t i = 0; i < count; i++) {
+        const es_machine *m = &machines[i];
+        size_t alike = 0;
+        if (m->role == ES_ROLE_COORDINATOR) continue;
+        for (size_t k = 0; k < count; k++)
+            alike += machines[k].role != ES_ROLE_COORDINATOR && strcmp(machines[k].host, m->host) == 0;
+        double room = es_machine_room(m, 0, alike);
+        es_planner_node *node = &p->nodes[p->node_count++];
+        strcpy(node->name, m->name);
+        strcpy(node->rack, m->rack);
+        node->memory_bytes = room > 0 ? (uint64_t)room : 0;
+        node->bandwidth = m->read_bytes_per_s / (double)alike;
+    }
+}
+
 static es_status read_machines(const char *path, planning *p, es_err *err)
 {
-    static const char *const KEYS[] = {"machines", NULL};
-    static const char *const MACHINE_KEYS[] = {"name", "memory", "bandwidth", "rack", NULL};
-    char *text;
-    size_t bytes;
-    json_t *object;
-    es_status status = es_file_read(path, MACHINES_BYTES_MAX, &text, &bytes, err);
-    if (status != ES_OK) return status;
-    status = es_json_parse(&(es_json_text){path, text, bytes}, &object, err);
-    free(text);
-    if (status != ES_OK) return status;
-    es_fields all = es_fields_of(path, object, KEYS, err);
-    const json_t *machines = es_fields_array(&all, "machines", ES_DOCUMENT_NODES_MAX);
-    for (size_t i = 0; i < json_array_size(machines) && all.status == ES_OK; i++) {
-        es_planner_node *node = &p->nodes[p->node_count++];
-        const json_t *machine = json_array_get(machines, i);
-        es_fields fields = es_fields_of(path, machine, MACHINE_KEYS, err);
-        es_fields_text(&fields, "name", node->name, sizeof node->name);
-        node->memory_bytes = es_fields_number(&fields, "memory", 0, (uint64_t)1 << 52);
-        if (json_object_get(machine, "bandwidth") != NULL)
-            node->bandwidth = (double)es_fields_number(&fields, "bandwidth", 0, (uint64_t)1 << 52);
-        if (json_object_get(machine, "rack") != NULL)
-            es_fields_text(&fields, "rack", node->rack, sizeof node->rack);
-        all.status = fields.status;
-    }
-    json_decref(object);
-    return all.status;
+    es_machine *machines = es_arena_take(p->arena, ES_MACHINES_MAX, sizeof *machines);
+    size_t count = 0;
+    if (machines == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", path);
+    es_status status = es_machines_read(path, machines, ES_MACHINES_MAX, &count, err);
+    if (status == ES_OK) take_machines(machines, count, p);
+    if (status == ES_OK && p->node_count == 0)
+        return es_err_set(err, ES_INVALID,
+                          "%s: every machine's role is coordinator: none is left for experts", path);
+    return status;
 }
+_Static_assert((int)ES_MACHINE_NAME_MAX == (int)ES_NAME_MAX && (int)ES_MACHINE_NAME_MAX == (int)ES_RACK_MAX &&
+                   (int)ES_MACHINES_MAX <= (int)ES_DOCUMENT_NODES_MAX,
+               "a machine is a node of a placement");
 
 /* What is registered and does not drain. */
 static es_status take_registered(es_registry *registry, planning *p, es_err *err)
@@ -435,8 +438,7 @@ static const es_option PLAN_OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(placement_values, machines),
      .fallback = "the registered nodes",
-     .help =
-         "{\"machines\": [{\"name\", \"memory\", \"bandwidth\", \"rack\"}]}, in bytes and bytes a second"},
+     .help = "machines as `essaim plan` reads them; those whose role is coordinator hold no experts"},
     {.name = "--mode",
      .kind = ES_OPTION_CHOICE,
      .choices = ES_PLACEMENT_MODES,

@@ -22,7 +22,7 @@ def fingerprint():
     with folder() as path:
         machines = os.path.join(path, "machines.json")
         with open(machines, "w", encoding="utf-8") as file:
-            json.dump({"machines": [{"name": "n1", "memory": 1 << 30, "bandwidth": 0, "rack": ""}]}, file)
+            json.dump({"machines": [{"name": "n1", "memory_gb": 4, "cores": 1, "read_gb_per_s": 10}]}, file)
         done = subprocess.run([program("essaim"), "placement", "plan", "--model", MODEL, "--machines", machines, "--json"], capture_output=True, text=True,
                               check=True)
     return json.loads(done.stdout[done.stdout.index("{"):])["fingerprint"]

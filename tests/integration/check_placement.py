@@ -24,10 +24,11 @@ def placement(*words, ok=True):
     return run("placement", *words, ok=ok)
 
 
-def machines(folder, names, memory=10**9):
+def machines(folder, names, experts_gb=1):
     path = folder / "machines.json"
     path.write_text(json.dumps({"machines": [
-        {"name": name, "memory": memory, "bandwidth": 10**10, "rack": f"r{i % 2}"} for i, name in enumerate(names)]}))
+        {"name": name, "memory_gb": 4, "experts_gb": experts_gb, "cores": 2, "read_gb_per_s": 10, "rack": f"r{i % 2}"}
+        for i, name in enumerate(names)]}))
     return path
 
 
@@ -93,6 +94,18 @@ def check_nodes_are_not_taken_away_unawares(folder):
     assert "--force goes with remove" in run("node", "list", *at, "--force", ok=False)
 
 
+def check_one_form_for_both_planners(folder):
+    """The file that `essaim plan` reads places experts too: the coordinator gets none, hosts are shared, memory is kept."""
+    path = folder / "machines.json"
+    figures = {"memory_gb": 8, "cores": 4, "read_gb_per_s": 20}
+    path.write_text(json.dumps({"machines": [{"name": "head", "role": "coordinator", **figures}, {"name": "n", "count": 2, **figures},
+                                             {"name": "twin", "count": 2, "host": "box", **figures}]}))
+    assert json.loads(run("plan", "--machines", path, "--model", MODEL, "--format", "bf16", "--json"))["fits"]
+    counts = held(json.loads(placement("plan", "--model", MODEL, "--machines", path, "--json")))
+    assert sorted(counts) == ["n-1", "n-2", "twin-1", "twin-2"], counts
+    assert counts["n-1"] > 1.8 * counts["twin-1"], counts
+
+
 def check_shards_give_checksums(folder):
     shards, out = folder / "shards", folder / "p.json"
     run("shard", "--model", MODEL, "--out", shards, "--nodes", "2")
@@ -107,7 +120,7 @@ def check_shards_give_checksums(folder):
 def check_refusals(folder):
     def complaint(*words):
         return placement(*words, ok=False)
-    small = machines(folder, ["a", "b"], memory=1000)
+    small = machines(folder, ["a", "b"], experts_gb=1e-6)
     assert "copy of all experts need" in complaint("plan", "--model", MODEL, "--machines", small)
     good = machines(folder, ["a", "b"])
     assert "there are only 2" in complaint("plan", "--model", MODEL, "--machines", good, "--copies", "3")
@@ -117,15 +130,23 @@ def check_refusals(folder):
     nowhere = folder / "no-registry"
     assert "there is no registry here" in complaint("show", "--registry", nowhere) and not nowhere.exists()
     assert "--machines FILE, --registry FOLDER or --etcd URL" in complaint("plan", "--model", MODEL)
-    good.write_text('{"machines": [{"name": "a", "memory": 1, "colour": "red"}]}')
-    assert "colour: not known" in complaint("plan", "--model", MODEL, "--machines", good)
+    good.write_text('{"machines": [\n{"name": "a", "memory": 1, "bandwidth": 2}]}')
+    assert f'{good}: line 2: machine a: write memory_gb, in 10^9 bytes in place of "memory"' in complaint(
+        "plan", "--model", MODEL, "--machines", good)
+    good.write_text('{"name": "head", "role": "coordinator", "memory_gb": 4, "cores": 2, "read_gb_per_s": 10}')
+    assert "none is left for experts" in complaint("plan", "--model", MODEL, "--machines", good)
+    done = subprocess.run([ESSAIM, "plan", "--machines", good], capture_output=True, text=True)
+    assert done.returncode == 1 and "it does not fit: the coordinator needs" in done.stdout and not done.stderr, done
+    done = subprocess.run([ESSAIM, "plan", "--machines", good, "--json"], capture_output=True, text=True)
+    assert done.returncode == 1 and json.loads(done.stdout)["why"] in done.stderr, done
     broken = folder / "broken.json"
     broken.write_text('{"format": "essaim-placement", "version": 9}')
     assert "version: this build reads up to 2" in complaint("show", broken)
 
 
 def main():
-    for check in (check_plan_apply_show, check_nodes_are_not_taken_away_unawares, check_shards_give_checksums, check_refusals):
+    for check in (check_plan_apply_show, check_nodes_are_not_taken_away_unawares, check_one_form_for_both_planners,
+                  check_shards_give_checksums, check_refusals):
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder))
 

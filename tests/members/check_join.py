@@ -104,7 +104,7 @@ def check_embedded(home, running):
     two = join("n2")
     essaim("status", "--url", head.url, "--wait", "60", "--nodes", "2", "--ready")
     wait_for("what the other took over is let go", lambda: head.settled(["n1", "n2"]))
-    assert "2 of 3 nodes hold" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
+    assert "2 of 3 nodes ready" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
     doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
     assert doctor.count(".round_trip") >= 2, doctor
     mine = shards_of(two)

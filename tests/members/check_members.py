@@ -188,9 +188,17 @@ def check_life(folder):
         nodes[name] = Node(name, at)
         wait_for(f"{name} is back", lambda: head.settled(nodes))
 
-    # One is killed: after a while the others have its copies.
+    # One is killed: it is not ready, which is said of it, and after a while the others have its copies.
+    status = [BUILD / "essaim", "status", "--url", head.url, "--nodes", "4", "--json"]
+    wait_for("four are ready", lambda: subprocess.run(status, capture_output=True).returncode == 0)
     nodes.pop("n1").stop(kill=True)
+    wait_for("three are", lambda: subprocess.run(status, capture_output=True).returncode == 1)
+    said = subprocess.run(status, capture_output=True, text=True)
+    seen = {n["node"]: n["why"] for n in json.loads(said.stdout)["readiness"]["not_ready"]}
+    assert said.returncode == 1 and " of 4 nodes ready; " in said.stderr and "; n1 does not answer" in said.stderr, said
+    assert seen["n1"].startswith("does not answer"), seen
     wait_for("three nodes hold all", lambda: head.settled(nodes))
+    essaim("status", "--url", head.url, "--nodes", "3", "--ready", "--wait", "20")
 
     # By hand: stripe on two.
     current, planned = folder / "current.json", folder / "planned.json"
