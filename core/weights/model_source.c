@@ -166,7 +166,7 @@ static es_status write_gguf_texts(const char *path, const es_shape *shape, const
     return status;
 }
 
-es_status es_cut_texts(const char *path, const es_shape *shape, const char *out, es_err *err)
+es_status es_cut_texts(const void *path, const es_shape *shape, const char *out, es_err *err)
 {
     static const char *const NAMES[] = {"config.json", "generation_config.json", "tokenizer.json",
                                         "tokenizer_config.json", "chat_template.jinja"};

@@ -1,4 +1,5 @@
 """Shards give the model's own logits, survive kill -9 and damage, and refuse a disk that is short. One check, named by the argument."""
+import fcntl
 import json
 import os
 import signal
@@ -117,6 +118,28 @@ def check_resume(folder):
         sys.exit("the resumed cut has other bytes")
 
 
+def check_beside(folder):
+    """Shards get their names when what goes beside them is there, and one process at a time writes them."""
+    out = os.path.join(folder, "shards")
+    blocked = os.path.join(out, "config.json")
+    os.makedirs(blocked)
+    words = ("shard", "--model", TINY, "--out", out, "--nodes", "2", "--quiet")
+    essaim(*words, fails="config.json: Is a directory")
+    if [name for name in os.listdir(out) if name.endswith(".shard")]:
+        sys.exit(f"shards without their config: {os.listdir(out)}")
+    with open(os.path.join(out, "shards.journal"), encoding="ascii") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        essaim(*words, fails="another process is writing shards there")
+    os.rmdir(blocked)
+    units = json.loads(essaim("inspect", "--json", "--model", TINY))["shape"]["n_routed_experts"]
+    if "kept from before" not in essaim(*words) or not os.path.isfile(blocked):
+        sys.exit("the cut was not taken up")
+    said = json.loads(essaim("inspect", "--json", "--model", out))
+    wanted = [("coordinator.shard", None), ("experts-01-of-02.shard", 3 * units // 2), ("experts-02-of-02.shard", 3 * units // 2)]
+    if [(s["file"], s["units"] if s["kind"] == "experts" else None) for s in said["shards"]] != wanted or "fingerprint" not in said:
+        sys.exit(f"inspect says of the shards: {said['shards']}")
+
+
 def check_verify(folder):
     """A bit that turned in a unit is found; one in the header or manifest keeps the shard from opening."""
     out = os.path.join(folder, "shards")
@@ -200,9 +223,9 @@ def check_synth(folder):
         if not all(abs(value) < 100 for value in logits):
             sys.exit(f"{layout} {form}: logits are not of sane size")
     for form in ("bf16", "q8_0", "q6_k", "q4_k"):
-        out = os.path.join(folder, f"gguf-{form}")
+        out = os.path.join(folder, f"gguf-{form}", "named.gguf" if form == "q4_k" else "")
         essaim("synth", "--config", config, "--layout", "gguf", "--format", form, "--quiet", "--seed", "7", "--out", out)
-        if score(os.path.join(out, "model.gguf"), tokens) != score(os.path.join(folder, f"shards-{form}"), tokens):
+        if score(out if form == "q4_k" else os.path.join(out, "model.gguf"), tokens) != score(os.path.join(folder, f"shards-{form}"), tokens):
             sys.exit(f"gguf {form}: not the weights of shards of the same seed")
     essaim("synth", "--config", config, "--layout", "gguf", "--out", folder, fails="--layout gguf has no such type")
 
