@@ -13,8 +13,8 @@ typedef struct es_file_map {
     size_t bytes;
 } es_file_map;
 
-/* ES_NOT_FOUND or ES_IO; the error names the path. A mapped file that is truncated later raises SIGBUS:
- * weights are not to be edited in place. */
+/* ES_NOT_FOUND or ES_IO; the error names the path. A mapped file that is truncated later raises SIGBUS,
+ * which ends the program (base/bus_error.h): weights are not to be edited in place. */
 es_status es_file_map_open(const char *path, es_file_map *ret_map, es_err *err);
 void es_file_map_close(es_file_map *map);
 

@@ -46,8 +46,8 @@ static void the_rate_is_that_of_the_last_minute(void **state)
     assert_string_equal(text, "work: 90 % of 1 GB, 30 MB/s, 3 s left");
     es_progress_note(&progress, 915000000, 45000000000u); /* too soon for a mark */
     es_progress_note(&progress, 930000000, 60000000000u);
-    es_progress_format(&progress, 960000000, 1000000000, 90000000000u, text, sizeof text);
-    assert_string_equal(text, "work: 96 % of 1 GB, 1 MB/s, 40 s left");
+    es_progress_format(&progress, 990000000, 1000000000, 90000000000u, text, sizeof text);
+    assert_string_equal(text, "work: 99 % of 1 GB, 1.5 MB/s, 7 s left");
 }
 
 static void quick_work_says_nothing(void **state)

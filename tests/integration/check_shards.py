@@ -165,6 +165,29 @@ def check_verify(folder):
     essaim("inspect", "--model", path, fails="another length than when it was made")
 
 
+def check_cut_short(folder):
+    """A node whose shard is made shorter while it is mapped ends with a line that names it."""
+    out = os.path.join(folder, "shards")
+    cut(TINY, out, 1)
+    path = os.path.join(out, "experts-01-of-01.shard")
+    whole = os.path.getsize(path)
+    node = subprocess.Popen([os.path.join(BUILD, "essaim-expert-node"), "--shard", path, "--listen", "127.0.0.1:0", "--log", "json"],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        at = node.stdout.readline().split()[1].removeprefix("control=tcp://")
+        os.truncate(path, whole // 8)
+        asked = subprocess.run([ESSAIM, "score", "--quiet", "--model", out, "--tokens", TEXTS[0][2], "--node", at, "--wait-for-nodes", "1"],
+                               capture_output=True, text=True, timeout=60)
+        if asked.returncode != 1 or "connection lost" not in asked.stderr:
+            sys.exit(f"score without its node ended with {asked.returncode}: {asked.stderr}")
+        said = json.loads(node.communicate(timeout=20)[1].splitlines()[-1])
+    finally:
+        node.kill()
+        node.wait()
+    if node.returncode != 1 or said["level"] != "error" or f"{path}: cannot be read where it is mapped" not in said["message"]:
+        sys.exit(f"the node ended with {node.returncode} and said {said}")
+
+
 def check_placement(folder):
     """Unequal shares are kept, and a placement that is not understood is refused."""
     file, out = os.path.join(folder, "placement.json"), os.path.join(folder, "shards")
