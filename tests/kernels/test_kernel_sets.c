@@ -21,7 +21,7 @@ static const es_kernels *best_set(void)
 static void check_same(const void *a, const void *b, size_t bytes, const char *what, uint64_t case_seed)
 {
     if (memcmp(a, b, bytes) != 0)
-        fail_msg("%s differs from ref, test_seed %llu", what, (unsigned long long)case_seed);
+        fail_msg("%s differs from ref, seed %llu", what, (unsigned long long)case_seed);
 }
 
 /* A matrix of odd size, parts of it, and every number of rows that a tile may have. */
