@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "net/control.h"
 #include "weights/fingerprint.h"
+#include "weights/shape_json.h"
 #include "weights/shard_folder.h"
 #include "weights/source.h"
 #include "weights/summary.h"
@@ -26,42 +27,6 @@ static const char *method_name(const es_shape *s)
 {
     static const char *const NAMES[] = {"greedy", "group_limited_greedy", "noaux_tc"};
     return NAMES[s->topk_method];
-}
-
-static json_t *shape_json(const es_shape *s)
-{
-    json_t *shape = json_pack("{s:s}", "model_type", s->model_type);
-    const struct {
-        const char *key;
-        size_t value;
-    } sizes[] = {
-        {"vocab_size", s->vocab},
-        {"hidden_size", s->hidden},
-        {"num_hidden_layers", s->layers},
-        {"first_k_dense_replace", s->dense_layers},
-        {"num_nextn_predict_layers", s->mtp_layers},
-        {"intermediate_size", s->dense_intermediate},
-        {"moe_intermediate_size", s->expert_intermediate},
-        {"n_routed_experts", s->experts},
-        {"n_shared_experts", s->shared_experts},
-        {"num_experts_per_tok", s->experts_per_token},
-        {"n_group", s->groups},
-        {"topk_group", s->groups_kept},
-        {"num_attention_heads", s->heads},
-        {"q_lora_rank", s->q_lora},
-        {"kv_lora_rank", s->kv_lora},
-        {"qk_nope_head_dim", s->nope},
-        {"qk_rope_head_dim", s->rope},
-        {"v_head_dim", s->v},
-        {"max_position_embeddings", s->context},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        json_object_set_new(shape, sizes[i].key, json_integer((json_int_t)sizes[i].value));
-    json_object_set_new(shape, "topk_method", json_string(method_name(s)));
-    json_object_set_new(shape, "scoring_func",
-                        json_string(s->score_fn == ES_SCORE_SIGMOID ? "sigmoid" : "softmax"));
-    json_object_set_new(shape, "yarn_factor", json_real(s->yarn.factor));
-    return shape;
 }
 
 static json_t *sum_json(const es_tensor_sum *sum)
@@ -117,8 +82,8 @@ static void print_json(const inspected *in)
     for (size_t t = 0; t < summary->type_count; t++)
         json_object_set_new(types, summary->types[t].name, sum_json(&summary->types[t].sum));
     es_fingerprint_format(in->fingerprint, fingerprint);
-    json_t *all = json_pack("{s:o, s:s, s:I, s:o, s:o, s:o}", "shape", shape_json(&in->shape), "fingerprint",
-                            fingerprint, "files", (json_int_t)summary->files, "total",
+    json_t *all = json_pack("{s:o, s:s, s:I, s:o, s:o, s:o}", "shape", es_shape_json(&in->shape),
+                            "fingerprint", fingerprint, "files", (json_int_t)summary->files, "total",
                             sum_json(&summary->total), "parts", parts, "types", types);
     if (in->shards.count > 0) json_object_set_new(all, "shards", shards_json(&in->shards));
     json_dumpf(all, stdout, JSON_INDENT(2));

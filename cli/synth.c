@@ -8,7 +8,6 @@
 #include "weights/shape.h"
 #include "weights/shard.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,14 +42,8 @@ static es_status check_values(const void *arg, es_err *err)
 static es_status write_config(const void *config, const es_shape *shape, const char *dir, es_err *err)
 {
     const es_json_text *text = config;
-    char path[PATH_MAX];
     (void)shape;
-    es_status status = es_file_join(path, sizeof path, dir, "config.json", err);
-    if (status != ES_OK) return status;
-    FILE *file = fopen(path, "wbe");
-    bool good = file != NULL && fwrite(text->bytes, 1, text->size, file) == text->size;
-    if (file != NULL && fclose(file) != 0) good = false;
-    return good ? ES_OK : es_err_set(err, ES_IO, "%s: cannot be written", path);
+    return es_file_write(dir, "config.json", text->bytes, text->size, err);
 }
 
 static es_status write_shards(const synth_values *v, const es_json_text *config, es_synth *synth,

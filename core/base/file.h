@@ -25,6 +25,9 @@ void es_file_map_forget(const es_file_map *map);
  * yours; *ret_bytes excludes that NUL. ES_INVALID when it is larger than bytes_max. */
 es_status es_file_read(const char *path, size_t bytes_max, char **ret_text, size_t *ret_bytes, es_err *err);
 
+/* Makes dir/name, or replaces it, with these bytes. ES_IO names the path. */
+es_status es_file_write(const char *dir, const char *name, const void *bytes, size_t size, es_err *err);
+
 /* Writes dir, '/' and name into out; ES_INVALID when it does not fit. */
 es_status es_file_join(char *out, size_t out_bytes, const char *dir, const char *name, es_err *err);
 

@@ -73,12 +73,10 @@ static void fail(reader *in, es_status status, const char *format, ...) __attrib
 static void fail(reader *in, es_status status, const char *format, ...)
 {
     if (in->status != ES_OK) return;
-    char why[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
+    in->status = es_err_set_at(in->err, status, in->file, format, args);
     va_end(args);
-    in->status = es_err_set(in->err, status, "%s: %s", in->file, why);
 }
 
 static size_t left(const reader *in)
