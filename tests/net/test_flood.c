@@ -242,6 +242,10 @@ static void who_connects_without_end_locks_nobody_out(void **state)
     /* 1,100 that stand, and then as many new ones as this machine can make */
     es_channel *second = connect_peer(&s);
     send_and_wait(&s, second, 1, 1000);
+    uint64_t until_ns = es_clock_now_ns() + 2 * ES_FLOOD_IDLE_MS * UINT64_C(1000000); /* and stays */
+    while (es_clock_now_ns() < until_ns) serve(&s);
+    send_and_wait(&s, second, 1, 1000);
+    assert_int_equal(es_channel_link(second), ES_LINK_UP);
     if (es_clock_now_ns() - begun_ns > ES_CHANNEL_HANDSHAKE_MS * UINT64_C(1000000))
         print_message("this machine is slow: the crowd was gone by itself\n");
     atomic_store(&c.churns, true);
