@@ -217,7 +217,7 @@ static es_status list_members(doctor *d, es_err *err)
     es_registry *registry = NULL;
     es_registry_view *view = NULL;
     if (d->values->registry.folder == NULL && d->values->registry.etcd == NULL) return ES_OK;
-    es_status status = es_registry_open_existing(&d->values->registry, &registry, err);
+    es_status status = es_registry_open(&d->values->registry, &registry, err);
     if (status == ES_OK) status = es_registry_view_get(registry, &view, err);
     for (size_t n = 0; status == ES_OK && n < view->node_count; n++)
         status = add_member(d, &view->nodes[n], err);

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/fleet.h"
 #include "cluster/placement_model.h"
 #include "cluster/planner.h"
 #include "cluster/registry_options.h"
@@ -25,7 +26,7 @@ typedef struct placement_values {
     const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
-    bool afresh, json, mode_given, new_generation;
+    bool afresh, create, json, mode_given, new_generation;
 } placement_values;
 
 /* The action's index, or the number of them. */
@@ -59,7 +60,8 @@ static size_t cells_of(const es_document_node *node)
     return cells;
 }
 
-static void print_document(const es_document *d, const es_registry_view *view)
+/* fleet: who is there, NULL where nobody knows. */
+static void print_document(const es_document *d, const cli_fleet *fleet)
 {
     char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX], who[ES_SIGNER_TEXT_BYTES];
     es_epoch_format(d->epoch, epoch);
@@ -67,38 +69,43 @@ static void print_document(const es_document *d, const es_registry_view *view)
     printf("epoch %s: %s, %zu cop%s, %zu layers of %zu experts", epoch, ES_PLACEMENT_MODES[d->mode],
            d->copies, d->copies == 1 ? "y" : "ies", d->layer_count, d->experts);
     if (d->slices > 1) printf(" in %zu slices", d->slices);
-    printf("\nmodel %s%s\n", fingerprint, d->sums != NULL ? ", checksums of all experts" : "");
+    printf("\nmodel %s%s%s\n", fingerprint, d->sums != NULL ? ", checksums of all experts" : "",
+           d->formats != NULL ? " and their formats"
+           : d->sums != NULL  ? " without their formats: nothing can be fetched until it is planned anew"
+                              : "");
     if (d->is_signed) {
         es_signer_format(d->signer, who);
         printf("signed by %s\n", who);
     }
     for (size_t n = 0; n < d->node_count; n++) {
-        const es_node_record *record = view != NULL ? es_registry_view_find(view, d->nodes[n].name) : NULL;
-        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), view != NULL ? "  " : "",
-               view == NULL     ? ""
-               : record != NULL ? ES_MEMBER_STATES[record->state]
-                                : "not there");
+        const cli_fleet_node *node = fleet != NULL ? cli_fleet_find(fleet, d->nodes[n].name) : NULL;
+        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), fleet != NULL ? "  " : "",
+               fleet == NULL                      ? ""
+               : node != NULL && node->registered ? cli_fleet_state(node)
+                                                  : "not there");
     }
 }
 
 /* What stands in the registry, and who is there. */
-static es_status read_current(const placement_values *v, es_document **ret_document,
-                              es_registry_view **ret_view, es_err *err)
+static es_status read_current(const placement_values *v, cli_fleet *ret_fleet, es_err *err)
 {
     es_registry *registry;
-    es_status status = es_registry_open_existing(&v->registry, &registry, err);
+    es_status status = es_registry_open(&v->registry, &registry, err);
     if (status != ES_OK) return status;
-    status = es_registry_placement(registry, deadline(), ret_document, err);
-    if (status == ES_OK) status = es_registry_view_get(registry, ret_view, err);
+    status = cli_fleet_read(registry, ret_fleet, err);
     es_registry_close(&registry);
+    if (status == ES_OK && ret_fleet->document == NULL)
+        status = es_err_set(err, ES_NOT_FOUND, "registry: there is no placement yet");
     return status;
 }
 
 static es_status show(const placement_values *v, es_err *err)
 {
-    es_registry_view *view = NULL;
-    es_document *d = NULL;
-    es_status status = v->file != NULL ? read_document(v->file, &d, err) : read_current(v, &d, &view, err);
+    cli_fleet fleet = {.count = 0};
+    es_document *from_file = NULL;
+    es_status status =
+        v->file != NULL ? read_document(v->file, &from_file, err) : read_current(v, &fleet, err);
+    const es_document *d = v->file != NULL ? from_file : fleet.document;
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -106,10 +113,10 @@ static es_status show(const placement_values *v, es_err *err)
         if (text != NULL) puts(text);
         free(text);
     } else if (status == ES_OK) {
-        print_document(d, view);
+        print_document(d, v->file != NULL ? NULL : &fleet);
     }
-    es_document_destroy(&d);
-    if (view != NULL) es_registry_view_destroy(&view);
+    es_document_destroy(&from_file);
+    cli_fleet_fini(&fleet);
     return status;
 }
 
@@ -313,7 +320,7 @@ static es_status plan(const placement_values *v, es_err *err)
         .epoch = next_epoch(v, p.before),
     };
     if (status == ES_OK) status = es_planner_plan(&request, &d, &report, err);
-    if (status == ES_OK) d->sums = p.model.sums; /* borrowed from p, which goes after d */
+    if (status == ES_OK) es_placement_model_state(&p.model, d);
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -356,7 +363,9 @@ static es_status apply(const placement_values *v, es_err *err)
         status = es_epoch_parse(v->replaces, &expected, err);
     else if (status == ES_OK && d->epoch.counter > 1)
         expected = (es_epoch){d->epoch.generation, d->epoch.counter - 1};
-    if (status == ES_OK) status = es_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK)
+        status = v->create ? es_registry_open_or_create(&v->registry, &registry, err)
+                           : es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK) status = es_registry_swap(registry, expected, d, deadline(), err);
     if (status == ES_OK) {
         es_epoch_format(d->epoch, text);
@@ -387,6 +396,7 @@ static es_status check(const void *arg, es_err *err)
         return es_err_set(err, ES_INVALID, "plan: what stands now is the registry's: no FILE");
     if (action == PLAN && v->slices > 1 && v->mode_given && v->mode != ES_PLACE_SLICE)
         return es_err_set(err, ES_INVALID, "plan: --slices goes with --mode slice");
+    if (action != APPLY && v->create) return es_err_set(err, ES_INVALID, "--create goes with apply");
     if (action == APPLY && (v->file == NULL || !registered))
         return es_err_set(err, ES_INVALID, "apply needs a FILE, and --registry FOLDER or --etcd URL");
     return ES_OK;
@@ -422,7 +432,7 @@ static const es_option PLAN_OPTIONS[] = {
      .kind = ES_OPTION_TEXT,
      .argument = "MODEL",
      .at = offsetof(placement_values, model),
-     .help = "what is placed; a folder of shards gives exact sizes and checksums"},
+     .help = "what is placed; a folder of shards gives exact sizes, checksums and formats"},
     {.name = "--machines",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
@@ -484,6 +494,10 @@ static const es_option APPLY_OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(placement_values, keys),
      .help = "sign it with this key pair; coordinators with keys follow no placement but signed ones"},
+    {.name = "--create",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(placement_values, create),
+     .help = "make the registry when its folder holds none, before a coordinator does"},
 };
 
 static const es_option_set SETS[] = {

@@ -51,7 +51,7 @@ class Fleet(Swarm):
                                              "memory": 1 << 30, "bandwidth": 0, "fingerprint": fingerprint(), "state": "joining", "holder": f"{n + 1:016x}"})
         if self.etcd:
             return
-        done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry)
+        done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry, "--create")
         if done.returncode:
             raise RuntimeError(f"node add: {done.stderr}")
 

@@ -41,7 +41,8 @@ def check_plan_apply_show(folder):
     plan = ["plan", "--model", MODEL, "--mode", "stripe", "--copies", "2"]
     text = placement(*plan, "--machines", machines(folder, ["a", "b", "c", "d"]), "--out", first)
     assert "epoch 1.1: stripe, 2 copies" in text and "from nothing" in text, text
-    assert "epoch 1.1 is valid" in placement("apply", first, "--registry", registry)
+    assert "there is no registry here" in placement("apply", first, "--registry", registry, ok=False) and not registry.exists()
+    assert "epoch 1.1 is valid" in placement("apply", first, "--registry", registry, "--create")
     document = json.loads(placement("show", "--json", "--registry", registry))
     assert document == json.loads(first.read_text()), "show is not what was applied"
     counts = held(document)
@@ -59,6 +60,38 @@ def check_plan_apply_show(folder):
     assert "epoch 1.2 is valid, not 0.0" in placement("apply", first, "--registry", registry, ok=False)
     placement(*plan, "--registry", registry, "--machines", machines(folder, ["a", "b"]), "--new-generation", "--out", second)
     assert "epoch 2.1 is valid" in placement("apply", second, "--registry", registry, "--replaces", "1.2")
+
+
+def check_nodes_are_not_taken_away_unawares(folder):
+    """node: what only one has is not removed without a word, who is dead is not called ready, and nothing is made where there is nothing."""
+    registry, document = folder / "registry", folder / "p.json"
+    at = ["--registry", registry]
+    for words in (["node", "list"], ["node", "add", "a", "127.0.0.1:1"], ["node", "remove", "a"], ["revoke", "a"]):
+        assert f"{registry}: there is no registry here" in run(*words, *at, ok=False) and not registry.exists(), words
+    run("keygen", folder / "key")
+    assert f"{registry}: there is no registry here" in run("token", "--keys", folder / "key", *at, ok=False) and not registry.exists()
+    run("node", "add", "a", "127.0.0.1:1", *at, "--create")
+    run("node", "add", "b", "127.0.0.1:2", *at)
+    placement("plan", "--model", MODEL, "--mode", "stripe", "--machines", machines(folder, ["a", "b", "c"]), "--out", document)
+    placement("apply", document, *at)
+    mine = held(json.loads(document.read_text()))
+    said = run("node", "remove", "a", *at, ok=False)
+    assert f"a has the only copy of {mine['a']} of {sum(mine.values())} experts" in said and "essaim drain" in said and "--force" in said, said
+    assert said.count("\n") == 1, said
+    # c is named by the placement and not there; a and b were put in and never met
+    nodes = {node["name"]: node for node in json.loads(run("node", "list", "--json", *at))["nodes"]}
+    assert {name: node["state"] for name, node in nodes.items()} == {"a": "joining", "b": "joining", "c": "lost"}, nodes
+    assert "not met yet" in run("node", "list", *at)
+    assert nodes["c"]["registered"] is False and nodes["a"]["registered"] and nodes["a"]["seen"] is None
+    assert f"a is removed; it had the only copy of {mine['a']} of" in run("node", "remove", "a", *at, "--force")
+    assert "no node is called a" in run("node", "remove", "a", *at, ok=False)
+    # what others have too goes without a word, and so does what nobody places
+    placement("plan", "--model", MODEL, "--copies", "2", *at, "--machines", machines(folder, ["b", "c"]), "--out", document)
+    placement("apply", document, *at)
+    run("node", "add", "c", "127.0.0.1:3", *at)
+    assert run("node", "remove", "c", *at) == "c is removed\n"
+    assert "has the only copy of" in run("node", "remove", "b", *at, ok=False)
+    assert "--force goes with remove" in run("node", "list", *at, "--force", ok=False)
 
 
 def check_one_form_for_both_planners(folder):
@@ -108,11 +141,12 @@ def check_refusals(folder):
     assert done.returncode == 1 and json.loads(done.stdout)["why"] in done.stderr, done
     broken = folder / "broken.json"
     broken.write_text('{"format": "essaim-placement", "version": 9}')
-    assert "version: this build reads up to 1" in complaint("show", broken)
+    assert "version: this build reads up to 2" in complaint("show", broken)
 
 
 def main():
-    for check in (check_plan_apply_show, check_one_form_for_both_planners, check_shards_give_checksums, check_refusals):
+    for check in (check_plan_apply_show, check_nodes_are_not_taken_away_unawares, check_one_form_for_both_planners,
+                  check_shards_give_checksums, check_refusals):
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder))
 
