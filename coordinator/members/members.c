@@ -62,11 +62,10 @@ static size_t wanted_chunks(const es_member *member)
 static es_member_info info_of(const es_membership *m, const es_member *member)
 {
     size_t chunks = es_chunks_of(m->options.shape->expert_intermediate);
-    uint64_t epoch = member->state.epoch;
     es_member_info info = {.state = member->record.state,
                            .registered = member->registered,
                            .phase = phase_of(member),
-                           .epoch = {(uint32_t)(epoch >> 32), (uint32_t)epoch},
+                           .epoch = es_epoch_of_number(member->state.epoch),
                            .experts = es_size_ceil_div(wanted_chunks(member), chunks),
                            .missing = es_size_ceil_div(member->step.gains, chunks),
                            .surplus = es_size_ceil_div(member->step.loses, chunks),
@@ -79,7 +78,8 @@ static es_member_info info_of(const es_membership *m, const es_member *member)
     memcpy(info.endpoint, member->record.control, sizeof info.endpoint);
     memcpy(info.why, member->drain_why[0] != '\0' ? member->drain_why : member->why, sizeof info.why);
     if (!member->known)
-        snprintf(info.why, sizeof info.why, "the placement names it, and it is not registered");
+        snprintf(info.why, sizeof info.why, "%s",
+                 member->is_wanted ? "the placement names it, and it is not registered" : "it was removed");
     return info;
 }
 
@@ -215,11 +215,12 @@ static es_status make_parts(es_membership *m, es_err *err)
     m->units = calloc(ES_UNITS_MAX, sizeof *m->units);
     m->peers = calloc(ES_PEERS_MAX, sizeof *m->peers);
     m->sums = malloc((size_t)ES_SUMS_MAX * ES_CONTENT_SUM_BYTES);
+    m->formats = malloc((size_t)ES_SUMS_MAX * ES_EXPERT_PARTS);
     m->nodes = calloc(MEMBERS_MAX, sizeof *m->nodes);
     m->polling = calloc(MEMBERS_MAX + 1, sizeof *m->polling);
     m->heat = calloc(shape->layers * shape->experts + 1, sizeof *m->heat);
-    if (m->frame == NULL || m->units == NULL || m->peers == NULL || m->sums == NULL || m->nodes == NULL ||
-        m->polling == NULL || m->heat == NULL)
+    if (m->frame == NULL || m->units == NULL || m->peers == NULL || m->sums == NULL || m->formats == NULL ||
+        m->nodes == NULL || m->polling == NULL || m->heat == NULL)
         return es_err_set(err, ES_NO_MEMORY, "members");
     es_status status = es_chunk_set_init(&m->uncovered, shape, err);
     if (status == ES_OK) status = es_chunk_set_init(&m->change, shape, err);
@@ -287,6 +288,7 @@ void es_membership_destroy(es_membership **members)
     free(m->polling);
     free(m->nodes);
     free(m->peers);
+    free(m->formats);
     free(m->sums);
     free(m->units);
     free(m->frame);

@@ -28,8 +28,8 @@ static es_status list_units(es_membership *m, es_units_change *ret_change, es_er
                               &ret_change->unit_count, err);
 }
 
-/* So much of a LOAD that the checksums of all its experts fit beside it; what is left is asked for when that
- * is done. */
+/* So much of a LOAD that checksums and formats of all its experts fit beside it; what is left is asked for
+ * when that is done. */
 static void add_sums(es_membership *m, es_units_change *change)
 {
     size_t experts = 0, count = 0;
@@ -41,7 +41,8 @@ static void add_sums(es_membership *m, es_units_change *change)
     }
     change->unit_count = count;
     change->sums = m->sums;
-    change->sum_count = es_document_sums_of(m->document, m->units, count, m->sums, ES_SUMS_MAX);
+    change->sum_count = es_document_sums_of(m->document, m->units, count, m->sums, m->formats, ES_SUMS_MAX);
+    if (m->document->formats != NULL) change->formats = m->formats;
 }
 
 static void give_order(es_membership *m, es_member *member, const es_reconcile_node *node, uint64_t now_ns)

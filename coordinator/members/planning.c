@@ -125,7 +125,7 @@ static es_status make_plan(es_membership *m, const es_policy_verdict *v, const e
         request.copies--;
         status = es_planner_plan(&request, ret_document, &report, err);
     }
-    if (status == ES_OK) (*ret_document)->sums = m->model.sums; /* borrowed: it goes before the model does */
+    if (status == ES_OK) es_placement_model_state(&m->model, *ret_document);
     free(cell_bytes);
     return status;
 }
@@ -133,7 +133,8 @@ static es_status make_plan(es_membership *m, const es_policy_verdict *v, const e
 static bool is_same(const es_document *before, const es_document *after)
 {
     if (before == NULL || before->mode != after->mode || before->copies != after->copies ||
-        before->slices != after->slices || before->node_count != after->node_count)
+        before->slices != after->slices || before->node_count != after->node_count ||
+        (before->formats == NULL && after->formats != NULL)) /* an earlier version's */
         return false;
     for (size_t n = 0; n < after->node_count; n++) {
         const es_document_node *b = &before->nodes[n], *a = &after->nodes[n];

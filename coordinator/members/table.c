@@ -71,10 +71,17 @@ static void take_record(es_membership *m, const es_node_record *record, bool reg
 {
     es_member *member = find_or_add(m, record->name, now_ns);
     if (member == NULL) return;
+    bool revoked = is_revoked(m->view, record->key);
+    if (member->parting_ns != 0 && !revoked) { /* it is back before it was told that it was not */
+        member->parting_ns = 0;
+        es_member_close(member);
+        member->link.again_ns = 0;
+    }
     bool moved =
         strcmp(member->record.control, record->control) != 0 || strcmp(member->record.key, record->key) != 0;
     if (moved) {
         es_member_close(member);
+        member->parting_ns = 0;
         member->link.again_ns = 0;
         member->link.failures = 0;
         m->list_dirty = true;
@@ -85,12 +92,11 @@ static void take_record(es_membership *m, const es_node_record *record, bool reg
     member->known = true;
     /* What we are about to write is newer. */
     if (!member->record_changed || moved) member->record = *record;
-    bool revoked = is_revoked(m->view, record->key);
     if (revoked == member->revoked) return;
     member->revoked = revoked;
     m->list_dirty = true;
     if (!revoked) return;
-    es_member_close(member);
+    es_member_part(member, now_ns);
     if (member->gone_ns == 0) member->gone_ns = now_ns;
     snprintf(member->why, sizeof member->why, "its key was revoked");
     es_log(ES_LOG_WARN, "member %s: its key was revoked", record->name);
@@ -102,7 +108,7 @@ static void forget(es_membership *m, es_member *member, uint64_t now_ns)
     if (!member->known) return;
     member->known = false;
     m->list_dirty = true;
-    es_member_close(member);
+    es_member_part(member, now_ns);
     if (member->gone_ns == 0) member->gone_ns = now_ns;
 }
 
@@ -112,7 +118,7 @@ static void drop_unknown(es_membership *m)
     size_t kept = 0;
     for (size_t n = 0; n < m->count; n++) {
         es_member *member = m->members[n];
-        if (member->known || member->is_wanted) {
+        if (member->known || member->is_wanted || member->parting_ns != 0) {
             m->members[kept++] = member;
             continue;
         }
@@ -168,6 +174,7 @@ void es_membership_take_view(es_membership *m, uint64_t now_ns)
     m->list_dirty |= !same && !revokes_the_same(m->view, view);
     es_registry_view_destroy(&m->view);
     m->view = view;
+    drop_unknown(m); /* those who have been told by now */
     if (same) return;
     for (size_t n = 0; n < m->count; n++) m->members[n]->seen = false;
     for (size_t n = 0; n < view->node_count; n++) take_record(m, &view->nodes[n], true, now_ns);
@@ -199,21 +206,52 @@ static es_status set_wanted(es_membership *m, const es_document *d, uint64_t now
     return ES_OK;
 }
 
+/* A signature says who made a placement and never that it is the latest: an old one that is put back, or a
+ * registry that was restored from a backup, must not lead anybody back. */
+static es_status check_newer(const es_membership *m, es_epoch epoch, es_err *err)
+{
+    char there[ES_EPOCH_TEXT_MAX], here[ES_EPOCH_TEXT_MAX];
+    if (m->document == NULL || es_epoch_number(epoch) >= es_epoch_number(m->document->epoch)) return ES_OK;
+    es_epoch_format(epoch, there);
+    es_epoch_format(m->document->epoch, here);
+    return es_err_set(
+        err, ES_STALE,
+        "it is older than %s, which is followed here: somebody put it back, or the registry was "
+        "restored from a backup; 'essaim placement plan --new-generation' and 'apply --replaces "
+        "%s' make one that is newer",
+        here, there);
+}
+
+static es_status read_placement(es_membership *m, uint64_t now_ns, es_document **ret_document, es_err *err)
+{
+    es_status status = check_newer(m, m->view->epoch, err);
+    if (status == ES_OK)
+        status = es_registry_placement(m->options.registry, now_ns + DOCUMENT_MS * UINT64_C(1000000),
+                                       ret_document, err);
+    const es_document *d = *ret_document;
+    if (status == ES_OK) status = check_newer(m, d->epoch, err); /* what stands may have changed meanwhile */
+    if (status == ES_OK) status = es_document_check(d, m->options.shape, m->options.fingerprint, err);
+    if (status == ES_OK && m->options.keys != NULL) status = es_document_verify(d, m->options.trust, err);
+    return status;
+}
+
 void es_membership_take_placement(es_membership *m, uint64_t now_ns)
 {
     if (m->view == NULL) return;
     uint64_t stands = es_epoch_number(m->view->epoch);
     uint64_t ours = m->document != NULL ? es_epoch_number(m->document->epoch) : 0;
     bool refused = stands == es_epoch_number(m->refused);
+    char epoch[ES_EPOCH_TEXT_MAX];
+    es_epoch_format(m->view->epoch, epoch);
+    if (stands == ours && es_epoch_number(m->refused) != 0) {
+        es_log(ES_LOG_INFO, "placement %s stands again", epoch);
+        m->refused = (es_epoch){0, 0};
+        m->plan_why[0] = '\0';
+    }
     if (stands == ours || stands == 0 || (refused && now_ns < m->document_again_ns)) return;
     es_document *d = NULL;
     es_err err;
-    char epoch[ES_EPOCH_TEXT_MAX];
-    es_epoch_format(m->view->epoch, epoch);
-    es_status status =
-        es_registry_placement(m->options.registry, now_ns + DOCUMENT_MS * UINT64_C(1000000), &d, &err);
-    if (status == ES_OK) status = es_document_check(d, m->options.shape, m->options.fingerprint, &err);
-    if (status == ES_OK && m->options.keys != NULL) status = es_document_verify(d, m->options.trust, &err);
+    es_status status = read_placement(m, now_ns, &d, &err);
     if (status == ES_OK) status = set_wanted(m, d, now_ns, &err);
     if (status != ES_OK) {
         if (!refused) es_log(ES_LOG_WARN, "placement %s is not followed: %s", epoch, err.text);

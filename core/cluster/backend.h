@@ -15,6 +15,8 @@ typedef struct es_registry_ops {
     es_status (*withdraw)(es_registry *registry, uint64_t deadline_ns, es_err *err);
     es_status (*own)(es_registry *registry, es_err *err);
     es_status (*renew)(es_registry *registry, const es_node_record *record, es_err *err);
+    es_status (*seen)(es_registry *registry, const es_node_record *nodes, size_t count, uint64_t *ret_wall_s,
+                      es_err *err);
     es_status (*remove)(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err);
     es_status (*mark)(es_registry *registry, const char *name, es_member_state state, uint64_t deadline_ns,
                       es_err *err);
@@ -63,6 +65,11 @@ void es_registry_view_sort(es_registry_view *view);
 
 /* "essaim placement epoch 1.7 is valid, not 1.6". */
 es_status es_registry_other_epoch(es_epoch stands, es_epoch expected, es_err *err);
+
+/* What was read under an epoch says the same of itself: who can write the registry could else give an old
+ * document, whose signature holds, a new number. ES_CORRUPT; where names it. */
+es_status es_registry_check_epoch(const char *where, const es_document *document, es_epoch epoch,
+                                  es_err *err);
 
 /* BLAKE2b-256 of bytes. */
 void es_registry_hash(const void *bytes, size_t count, uint8_t ret_hash[32]);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+/* Version 2 states formats beside checksums, and is written when they are there. */
+enum { VERSION = 2 };
 
 static const char FORMAT[] = "essaim-placement";
 const char *const ES_PLACEMENT_MODES[ES_PLACE_COUNT + 1] = {"group", "stripe", "replicate", "slice", NULL};
@@ -90,16 +91,49 @@ void es_document_held(const es_document *d, const es_document_node *node, uint8_
     }
 }
 
+es_status es_document_find_loss(const es_document *d, const char *name, const bool *stands,
+                                es_document_loss *ret_loss, es_err *err)
+{
+    const es_document_node *node = es_document_find(d, name);
+    size_t cells = es_document_cells(d);
+    *ret_loss = (es_document_loss){.all = d->layer_count * d->experts};
+    if (node == NULL) return ES_OK;
+    uint8_t *held = malloc(cells), *other = malloc(cells);
+    if (held == NULL || other == NULL) {
+        free(held);
+        free(other);
+        return es_err_set(err, ES_NO_MEMORY, "placement");
+    }
+    es_document_held(d, node, held);
+    for (size_t n = 0; n < d->node_count; n++) {
+        if (&d->nodes[n] == node || !stands[n]) continue;
+        es_document_held(d, &d->nodes[n], other);
+        for (size_t c = 0; c < cells; c++) held[c] &= (uint8_t)!other[c];
+    }
+    for (size_t x = 0; x < ret_loss->all; x++) {
+        if (memchr(held + x * d->slices, 1, d->slices) == NULL) continue;
+        if (ret_loss->experts++ > 0) continue;
+        ret_loss->layer = d->layers[x / d->experts];
+        ret_loss->expert = (uint32_t)(x % d->experts);
+    }
+    free(held);
+    free(other);
+    return ES_OK;
+}
+
 size_t es_document_sums_of(const es_document *d, const es_units *units, size_t count, uint8_t *ret_sums,
-                           size_t sums_max)
+                           uint8_t *ret_formats, size_t sums_max)
 {
     size_t done = 0;
     for (size_t u = 0; u < count && d->sums != NULL; u++) {
         size_t layer = es_document_layer(d, units[u].layer), some = units[u].expert_count;
         ES_ASSERT(layer < d->layer_count && units[u].expert_first + some <= d->experts);
         if (some > sums_max - done) return 0;
-        memcpy(ret_sums + done * ES_SUM_BYTES,
-               d->sums + (layer * d->experts + units[u].expert_first) * ES_SUM_BYTES, some * ES_SUM_BYTES);
+        size_t first = layer * d->experts + units[u].expert_first;
+        memcpy(ret_sums + done * ES_SUM_BYTES, d->sums + first * ES_SUM_BYTES, some * ES_SUM_BYTES);
+        if (d->formats != NULL)
+            memcpy(ret_formats + done * ES_EXPERT_PARTS, d->formats + first * ES_EXPERT_PARTS,
+                   some * ES_EXPERT_PARTS);
         done += some;
     }
     return done;
@@ -274,33 +308,51 @@ static void check_holders(reader *in)
             }
 }
 
-/* "sums": {"LAYER": base64 of every expert's checksum}. */
-static void read_sums(reader *in)
+/* NAME: {"LAYER": base64 of so many bytes of every expert}; NULL when it is not there. */
+static const uint8_t *read_of_experts(reader *in, const char *name, size_t expert_bytes)
 {
     es_document *d = in->d;
-    json_t *object = json_object_get(in->fields.object, "sums");
-    if (object == NULL) return;
-    size_t row = d->experts * ES_SUM_BYTES, got;
-    uint8_t *sums = es_arena_take(d->arena, d->layer_count, row);
-    if (sums == NULL) {
+    json_t *object = json_object_get(in->fields.object, name);
+    if (object == NULL) return NULL;
+    size_t row = d->experts * expert_bytes, got;
+    uint8_t *all = es_arena_take(d->arena, d->layer_count, row);
+    if (all == NULL) {
         in->fields.status = no_memory(in->fields.err);
-        return;
+        return NULL;
     }
     for (size_t l = 0; l < d->layer_count; l++) {
         char key[16];
         snprintf(key, sizeof key, "%" PRIu32, d->layers[l]);
         const json_t *text = json_object_get(object, key);
         if (!json_is_string(text) ||
-            sodium_base642bin(sums + l * row, row, json_string_value(text), json_string_length(text), NULL,
+            sodium_base642bin(all + l * row, row, json_string_value(text), json_string_length(text), NULL,
                               &got, NULL, sodium_base64_VARIANT_ORIGINAL) != 0 ||
             got != row) {
-            es_fields_complain(&in->fields, "sums", "a layer's are missing, or not base64 of their length");
-            return;
+            es_fields_complain(&in->fields, name, "a layer's are missing, or not base64 of their length");
+            return NULL;
         }
     }
     if (json_object_size(object) != d->layer_count)
-        es_fields_complain(&in->fields, "sums", "of layers that are not placed");
-    d->sums = sums;
+        es_fields_complain(&in->fields, name, "of layers that are not placed");
+    return all;
+}
+
+/* Checksums, and from version 2 on what their bytes are. */
+static void read_contents(reader *in, uint64_t version)
+{
+    es_document *d = in->d;
+    d->sums = read_of_experts(in, "sums", ES_SUM_BYTES);
+    if (in->fields.status == ES_OK) d->formats = read_of_experts(in, "formats", ES_EXPERT_PARTS);
+    if (in->fields.status != ES_OK) return;
+    if ((d->formats != NULL) != (version >= 2))
+        es_fields_complain(&in->fields, "formats", "they belong to version 2, and are all that is new there");
+    else if (d->formats != NULL && d->sums == NULL)
+        es_fields_complain(&in->fields, "formats", "without checksums");
+    for (size_t i = 0; d->formats != NULL && i < d->layer_count * d->experts * ES_EXPERT_PARTS; i++)
+        if (d->formats[i] >= ES_FORMAT_COUNT && in->fields.status == ES_OK)
+            in->fields.status =
+                es_err_set(in->fields.err, ES_UNSUPPORTED, "%s: formats: %u is not known here",
+                           in->fields.where, d->formats[i]);
 }
 
 /* "signature": {"key": hexadecimal, "ed25519": hexadecimal}. */
@@ -319,9 +371,9 @@ static void read_signature(reader *in)
 
 static es_status read_document(const char *where, const json_t *object, es_document *d, es_err *err)
 {
-    static const char *const KEYS[] = {"format", "version",   "epoch",   "fingerprint", "mode",
-                                       "copies", "slices",    "experts", "layers",      "nodes",
-                                       "sums",   "signature", NULL};
+    static const char *const KEYS[] = {"format", "version", "epoch",     "fingerprint", "mode",
+                                       "copies", "slices",  "experts",   "layers",      "nodes",
+                                       "sums",   "formats", "signature", NULL};
     const json_t *version = json_object_get(object, "version");
     if (json_is_integer(version) && json_integer_value(version) > VERSION)
         return es_err_set(err, ES_UNSUPPORTED, "%s: version: this build reads up to %d", where, VERSION);
@@ -330,14 +382,14 @@ static es_status read_document(const char *where, const json_t *object, es_docum
     es_fields_text(&in.fields, "format", format, sizeof format);
     if (in.fields.status == ES_OK && strcmp(format, FORMAT) != 0)
         es_fields_complain(&in.fields, "format", "not a placement");
-    es_fields_number(&in.fields, "version", VERSION, VERSION);
+    uint64_t states = (uint64_t)es_fields_number(&in.fields, "version", 1, VERSION);
     if (in.fields.status == ES_OK) read_head(&in);
     if (in.fields.status != ES_OK) return in.fields.status;
     in.holders = calloc(es_document_cells(d), 1);
     if (in.holders == NULL) return no_memory(err);
     read_nodes(&in);
     if (in.fields.status == ES_OK) check_holders(&in);
-    if (in.fields.status == ES_OK) read_sums(&in);
+    if (in.fields.status == ES_OK) read_contents(&in, states);
     if (in.fields.status == ES_OK) read_signature(&in);
     free(in.holders);
     return in.fields.status;
@@ -376,20 +428,20 @@ static json_t *node_json(const es_document *d, const es_document_node *node)
 }
 
 /* NULL when memory is short. */
-static json_t *sums_json(const es_document *d)
+static json_t *of_experts_json(const es_document *d, const uint8_t *all, size_t expert_bytes)
 {
-    size_t row = d->experts * ES_SUM_BYTES,
+    size_t row = d->experts * expert_bytes,
            chars = sodium_base64_encoded_len(row, sodium_base64_VARIANT_ORIGINAL);
     char *text = malloc(chars);
-    json_t *sums = text == NULL ? NULL : json_object();
-    for (size_t l = 0; l < d->layer_count && sums != NULL; l++) {
+    json_t *object = text == NULL ? NULL : json_object();
+    for (size_t l = 0; l < d->layer_count && object != NULL; l++) {
         char key[16];
         snprintf(key, sizeof key, "%" PRIu32, d->layers[l]);
-        sodium_bin2base64(text, chars, d->sums + l * row, row, sodium_base64_VARIANT_ORIGINAL);
-        json_object_set_new(sums, key, json_string(text));
+        sodium_bin2base64(text, chars, all + l * row, row, sodium_base64_VARIANT_ORIGINAL);
+        json_object_set_new(object, key, json_string(text));
     }
     free(text);
-    return sums;
+    return object;
 }
 
 static json_t *signature_json(const es_document *d)
@@ -411,11 +463,15 @@ char *es_document_write(const es_document *d, size_t *ret_bytes)
     for (size_t n = 0; n < d->node_count; n++)
         json_object_set_new(nodes, d->nodes[n].name, node_json(d, &d->nodes[n]));
     json_t *all =
-        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "format", FORMAT, "version", VERSION,
-                  "epoch", epoch, "fingerprint", fingerprint, "mode", ES_PLACEMENT_MODES[d->mode], "copies",
-                  (json_int_t)d->copies, "slices", (json_int_t)d->slices, "experts", (json_int_t)d->experts,
-                  "layers", layers, "nodes", nodes);
-    bool whole = all != NULL && (d->sums == NULL || json_object_set_new(all, "sums", sums_json(d)) == 0);
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "format", FORMAT, "version",
+                  d->formats != NULL ? 2 : 1, "epoch", epoch, "fingerprint", fingerprint, "mode",
+                  ES_PLACEMENT_MODES[d->mode], "copies", (json_int_t)d->copies, "slices",
+                  (json_int_t)d->slices, "experts", (json_int_t)d->experts, "layers", layers, "nodes", nodes);
+    bool whole = all != NULL;
+    if (whole && d->sums != NULL)
+        whole = json_object_set_new(all, "sums", of_experts_json(d, d->sums, ES_SUM_BYTES)) == 0;
+    if (whole && d->formats != NULL)
+        whole = json_object_set_new(all, "formats", of_experts_json(d, d->formats, ES_EXPERT_PARTS)) == 0;
     if (whole && d->is_signed) whole = json_object_set_new(all, "signature", signature_json(d)) == 0;
     char *text = whole ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);

@@ -33,6 +33,11 @@ static inline uint64_t es_epoch_number(es_epoch epoch)
     return (uint64_t)epoch.generation << 32 | epoch.counter;
 }
 
+static inline es_epoch es_epoch_of_number(uint64_t number)
+{
+    return (es_epoch){(uint32_t)(number >> 32), (uint32_t)number};
+}
+
 /* "1.7", and back: ES_INVALID quotes what is none. */
 void es_epoch_format(es_epoch epoch, char ret_text[ES_EPOCH_TEXT_MAX]);
 es_status es_epoch_parse(const char *text, es_epoch *ret_epoch, es_err *err);
@@ -69,7 +74,9 @@ typedef struct es_document {
     size_t node_count;
     const es_document_node *nodes; /* [node_count], ascending by name */
     const uint8_t *sums;           /* [layer_count][experts][ES_SUM_BYTES], or NULL: not stated */
-    bool is_signed;                /* what follows was stated; es_document_verify says whether it holds */
+    const uint8_t *formats; /* [layer_count][experts][ES_EXPERT_PARTS], es_format of the bytes that sums are
+                               of; NULL: not stated, or written before version 2 */
+    bool is_signed;         /* what follows was stated; es_document_verify says whether it holds */
     uint8_t signer[ES_SIGNER_KEY_BYTES];
     uint8_t signature[ES_SIGNATURE_BYTES];
 } es_document;
@@ -109,10 +116,23 @@ static inline size_t es_document_cell(const es_document *document, size_t layer_
 /* The index of a layer of the model in the document's layers; layer_count when it is none of them. */
 size_t es_document_layer(const es_document *document, uint32_t layer);
 
-/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order:
- * what a LOAD states. Returns how many; 0 when the document has none, or they are more than sums_max. */
+/* Copies the checksums of every expert of units [count], which are ranges of the document, in their order,
+ * and their formats where they are stated: what a LOAD states. ret_formats: [sums_max][ES_EXPERT_PARTS].
+ * Returns how many; 0 when the document has none, or they are more than sums_max. */
 size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
-                           uint8_t *ret_sums, size_t sums_max);
+                           uint8_t *ret_sums, uint8_t *ret_formats, size_t sums_max);
+
+/* What would be gone with a node. */
+typedef struct es_document_loss {
+    size_t experts;         /* that no other node has whole; 0: nothing */
+    size_t all;             /* of the placement */
+    uint32_t layer, expert; /* the first of those */
+} es_document_loss;
+
+/* The experts of which the placement gives name a part that it gives to no node that stands; stands
+ * [node_count] is in the order of nodes, and name's own is not asked. */
+es_status es_document_find_loss(const es_document *document, const char *name, const bool *stands,
+                                es_document_loss *ret_loss, es_err *err);
 
 /* Marks in held [es_document_cells] (overwritten) what a node's units hold. */
 void es_document_held(const es_document *document, const es_document_node *node, uint8_t *held);

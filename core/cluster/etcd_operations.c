@@ -235,6 +235,8 @@ static es_status read_chunks(es_etcd_registry *r, const es_etcd_pointer *pointer
     if (status == ES_OK)
         status = es_document_parse("placement", (const char *)text, pointer->bytes, ret_document, err);
     free(text);
+    if (status == ES_OK) status = es_registry_check_epoch("placement", *ret_document, pointer->epoch, err);
+    if (status != ES_OK) es_document_destroy(ret_document);
     return status;
 }
 

@@ -21,13 +21,17 @@ static es_status list_layers(es_arena *arena, es_placement_model *m, es_err *err
 static bool note_unit(es_placement_model *m, const es_shard_unit *unit)
 {
     es_shard_expert which;
-    if (!es_shard_parse_expert(unit->name, &which) || which.chunks.count != 0 ||
-        which.expert >= m->shape.experts)
-        return false;
+    if (!es_shard_check_expert(&m->shape, unit, &which) || which.chunks.count != 0) return false;
+    for (size_t i = 0; i < ES_EXPERT_PARTS;
+         i++) /* those of another's blocks cannot be told by format alone */
+        if (unit->parts[i].row_phase != 0 || unit->parts[i].col_phase != 0) return false;
     for (size_t l = 0; l < m->layer_count; l++) {
         if (m->layers[l] != which.layer) continue;
         if (unit->bytes > m->expert_bytes[l]) m->expert_bytes[l] = unit->bytes;
-        memcpy(m->sums + (l * m->shape.experts + which.expert) * ES_SUM_BYTES, unit->sum, ES_SUM_BYTES);
+        size_t at = l * m->shape.experts + which.expert;
+        memcpy(m->sums + at * ES_SUM_BYTES, unit->sum, ES_SUM_BYTES);
+        for (size_t i = 0; i < ES_EXPERT_PARTS; i++)
+            m->formats[at * ES_EXPERT_PARTS + i] = (uint8_t)unit->parts[i].format;
         return true;
     }
     return false;
@@ -45,7 +49,8 @@ static es_status read_shards(const char *path, es_arena *arena, es_placement_mod
     }
     if (status == ES_OK) {
         m->sums = es_arena_take(arena, m->layer_count * m->shape.experts, ES_SUM_BYTES);
-        if (m->sums == NULL) status = es_err_set(err, ES_NO_MEMORY, "placement");
+        m->formats = es_arena_take(arena, m->layer_count * m->shape.experts, ES_EXPERT_PARTS);
+        if (m->sums == NULL || m->formats == NULL) status = es_err_set(err, ES_NO_MEMORY, "placement");
     }
     for (size_t s = 0; s < shards.count && status == ES_OK; s++)
         for (size_t u = 0; shards.shards[s].kind == ES_SHARD_EXPERTS && u < shards.shards[s].unit_count; u++)
@@ -82,6 +87,12 @@ es_status es_placement_model_read(const char *path, es_arena *arena, es_placemen
     *ret_model = (es_placement_model){.layer_count = 0};
     return es_shards_is_path(path) ? read_shards(path, arena, ret_model, err)
                                    : read_source(path, arena, ret_model, err);
+}
+
+void es_placement_model_state(const es_placement_model *model, es_document *document)
+{
+    document->sums = model->sums;
+    document->formats = model->formats;
 }
 
 es_status es_placement_model_cells(const es_placement_model *model, size_t slices, uint64_t *ret_cell_bytes,

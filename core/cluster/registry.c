@@ -227,6 +227,14 @@ es_status es_registry_renew(es_registry *registry, const es_node_record *record,
     return registry->ops->renew(registry, record, err);
 }
 
+es_status es_registry_seen(es_registry *registry, const es_node_record *nodes, size_t count,
+                           uint64_t *ret_wall_s, es_err *err)
+{
+    if (registry->ops->seen == NULL)
+        return es_err_set(err, ES_UNSUPPORTED, "registry: nodes keep their own leases here");
+    return registry->ops->seen(registry, nodes, count, ret_wall_s, err);
+}
+
 es_status es_registry_remove(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err)
 {
     return registry->ops->remove(registry, name, deadline_ns, err);
@@ -282,6 +290,15 @@ es_status es_registry_other_epoch(es_epoch stands, es_epoch expected, es_err *er
     es_epoch_format(expected, here);
     return es_err_set(err, ES_MISMATCH, "placement: epoch %s is valid, not %s: somebody else changed it",
                       there, here);
+}
+
+es_status es_registry_check_epoch(const char *where, const es_document *document, es_epoch epoch, es_err *err)
+{
+    char says[ES_EPOCH_TEXT_MAX], is[ES_EPOCH_TEXT_MAX];
+    if (es_epoch_number(document->epoch) == es_epoch_number(epoch)) return ES_OK;
+    es_epoch_format(epoch, says);
+    es_epoch_format(document->epoch, is);
+    return es_err_set(err, ES_CORRUPT, "%s: the registry calls it %s, and it is %s", where, says, is);
 }
 
 void es_registry_hash(const void *bytes, size_t count, uint8_t ret_hash[32])

@@ -17,10 +17,10 @@
 enum {
     WINDOW = 4, /* reads under way: what a fast network holds between two machines */
     TAKEN_MAX = 16,
-    ANSWER_MS = 5000,
     RETRY_MS = 1000,
-    SILENT_MS = 60000, /* who did not answer is asked after all others for so long */
-    ROOM_MS = 20,      /* until whoever takes what was fetched has taken some */
+    SILENT_MS = 60000,  /* who was given up is asked after all others for so long, */
+    SILENT_DOUBLES = 6, /* twice as long each time until it gives a whole expert again, up to an hour */
+    ROOM_MS = 20,       /* until whoever takes what was fetched has taken some */
 };
 
 typedef struct order {
@@ -31,7 +31,8 @@ typedef struct order {
 typedef struct peer {
     es_peer who;
     bool lied;          /* gave bytes that are not those of their checksum */
-    uint64_t silent_ns; /* when it did not answer; 0: it did, or was not asked */
+    uint64_t silent_ns; /* until when it is asked last, for it did not answer or was slow; 0: it is not */
+    unsigned silences;  /* in a row */
 } peer;
 
 struct es_fetcher {
@@ -108,6 +109,12 @@ static bool is_wanted(es_fetcher *f, const es_fetch_order *what, uint64_t *gener
     return wanted;
 }
 
+static uint64_t patience_ns(const es_fetcher *f)
+{
+    uint32_t ms = f->options.patience_ms;
+    return (ms > 0 ? ms : ES_FETCH_PATIENCE_MS) * UINT64_C(1000000);
+}
+
 /* Connects to who, unless we are already. */
 static es_status reach(es_fetcher *f, const es_peer *who, es_err *err)
 {
@@ -122,7 +129,7 @@ static es_status ask(es_fetcher *f, es_shard_request *request, es_shard_reply *r
 {
     const uint8_t *bytes;
     size_t count;
-    uint64_t deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+    uint64_t deadline_ns = es_clock_now_ns() + patience_ns(f);
     es_status status = es_asker_send(f->asker, request, deadline_ns, err);
     if (status == ES_OK)
         status = es_asker_receive(f->asker, request->request, deadline_ns, ret_reply, &bytes, &count, err);
@@ -133,17 +140,7 @@ static es_status ask(es_fetcher *f, es_shard_request *request, es_shard_reply *r
     return status;
 }
 
-static bool format_named(const char *name, es_format *ret_format)
-{
-    for (size_t i = 0; i < ES_FORMAT_COUNT; i++)
-        if (strcmp(es_format_describe((es_format)i)->name, name) == 0) {
-            *ret_format = (es_format)i;
-            return true;
-        }
-    return false;
-}
-
-/* What a peer says it has, as what we would make of it. */
+/* What we make of it: all but its bytes was said by whoever ordered it. */
 static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, const es_shard_found *found,
                            es_unit_plan *ret_plan, es_err *err)
 {
@@ -154,26 +151,49 @@ static es_status plan_from(const es_fetcher *f, const es_fetch_order *what, cons
                                .layer = what->layer,
                                .expert = what->expert};
     memcpy(ret_plan->sum, what->sum, sizeof ret_plan->sum);
-    for (size_t i = 0; i < ES_EXPERT_PARTS; i++) {
-        const es_wire_part *part = &found->parts[i];
-        es_shard_part *to = &ret_plan->parts[i];
-        if (!format_named(part->format, &to->format))
-            return es_err_set(err, ES_UNSUPPORTED, "format %s is not known here", part->format);
-        bool fp8 = to->format == ES_FORMAT_FP8;
-        if (fp8 ? part->row_phase >= ES_SCALE_BLOCK || part->col_phase >= ES_SCALE_BLOCK
-                : part->row_phase != 0 || part->col_phase != 0)
-            return es_err_set(err, ES_CORRUPT, "phases that are none");
-        to->layout = ES_LAYOUT_PANELS;
-        to->rows = part->rows;
-        to->cols = part->cols;
-        to->row_phase = part->row_phase;
-        to->col_phase = part->col_phase;
-    }
+    memcpy(ret_plan->formats, what->formats, sizeof ret_plan->formats);
     es_status status = es_unit_plan_lay_out(ret_plan, err);
     if (status == ES_OK && ret_plan->bytes != found->bytes)
-        status = es_err_set(err, ES_CORRUPT, "%llu bytes, its matrices have %llu",
+        status = es_err_set(err, ES_MISMATCH, "it has %llu bytes under this checksum, its matrices make %llu",
                             (unsigned long long)found->bytes, (unsigned long long)ret_plan->bytes);
     return status;
+}
+
+/* How much came since when. */
+typedef struct pace {
+    uint64_t begun_ns, until_ns, bytes;
+} pace;
+
+static void begin_pace(const es_fetcher *f, pace *p)
+{
+    uint64_t now_ns = es_clock_now_ns();
+    *p = (pace){.begun_ns = now_ns, .until_ns = now_ns + patience_ns(f)};
+}
+
+/* After a time of patience: whether it was worth it, and then another begins. */
+static es_status judge_pace(const es_fetcher *f, pace *p, es_err *err)
+{
+    uint64_t now_ns = es_clock_now_ns(), ms = (now_ns - p->begun_ns) / 1000000;
+    if (now_ns < p->until_ns) return ES_OK;
+    if (p->bytes * 1000 < ms * ES_FETCH_LEAST_BYTES_PER_S)
+        return es_err_set(err, ES_UNAVAILABLE, "%s: it gave %.0f kB in %.1f s: too slow, others are asked",
+                          f->asked.shards, (double)p->bytes * 1e-3, (double)ms * 1e-3);
+    begin_pace(f, p);
+    return ES_OK;
+}
+
+/* The next answer, within the time that is left to be quick enough in. */
+static es_status receive(es_fetcher *f, pace *p, uint64_t first, es_shard_reply *ret_reply,
+                         const uint8_t **ret_bytes, size_t *ret_count, es_err *err)
+{
+    for (;;) {
+        es_status status = judge_pace(f, p, err);
+        if (status == ES_OK)
+            status = es_asker_receive(f->asker, first, p->until_ns, ret_reply, ret_bytes, ret_count, err);
+        if (status != ES_UNAVAILABLE || p->bytes == 0 || es_clock_now_ns() < p->until_ns) return status;
+        status = judge_pace(f, p, err); /* it was quick enough so far */
+        if (status != ES_OK) return status;
+    }
 }
 
 /* Asks for what is missing, some reads ahead, and puts what comes. */
@@ -183,8 +203,10 @@ static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t to
     uint64_t asked = es_unit_file_done(file), generation = UINT64_MAX, first = 0;
     es_shard_request request = {.ask = ES_SHARD_READ};
     memcpy(request.sum, what->sum, sizeof request.sum);
+    pace p;
+    begin_pace(f, &p);
     while (es_unit_file_done(file) < total) {
-        uint64_t done = es_unit_file_done(file), deadline_ns = es_clock_now_ns() + ANSWER_MS * 1000000ull;
+        uint64_t done = es_unit_file_done(file);
         es_shard_reply reply;
         const uint8_t *bytes;
         size_t count;
@@ -193,12 +215,11 @@ static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t to
         while (status == ES_OK && asked < total && asked - done < (uint64_t)WINDOW * ES_SHARD_READ_MAX) {
             request.offset = asked;
             request.count = total - asked < ES_SHARD_READ_MAX ? (size_t)(total - asked) : ES_SHARD_READ_MAX;
-            status = es_asker_send(f->asker, &request, deadline_ns, err);
+            status = es_asker_send(f->asker, &request, p.until_ns, err);
             if (first == 0) first = request.request;
             asked += request.count;
         }
-        if (status == ES_OK)
-            status = es_asker_receive(f->asker, first, deadline_ns, &reply, &bytes, &count, err);
+        if (status == ES_OK) status = receive(f, &p, first, &reply, &bytes, &count, err);
         if (status == ES_OK && reply.status != ES_OK)
             status = es_err_set(err, reply.status, "%s", reply.text);
         if (status == ES_OK &&
@@ -207,6 +228,7 @@ static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t to
              es_crc32c(bytes, count) != reply.payload_crc32c))
             status = es_err_set(err, ES_CORRUPT, "other bytes than were asked for");
         if (status != ES_OK) return status;
+        p.bytes += count;
         status = es_unit_file_put(file, bytes, count, err);
         *ret_disk = status != ES_OK;
         if (status != ES_OK) return status;
@@ -258,16 +280,15 @@ static size_t add_peers(const es_fetcher *f, const es_fetch_order *what, bool si
            start = f->peer_count > 0 ? (what->sum[0] | (size_t)what->sum[1] << 8) % f->peer_count : 0;
     for (size_t i = 0; i < f->peer_count; i++) {
         const peer *p = &f->peers[(start + i) % f->peer_count];
-        bool is_silent = p->silent_ns != 0 && now_ns - p->silent_ns < SILENT_MS * 1000000ull;
-        if (is_silent == silent && !p->lied && p->who.shards[0] != '\0' &&
+        if ((now_ns < p->silent_ns) == silent && !p->lied && p->who.shards[0] != '\0' &&
             strcmp(p->who.name, f->options.name) != 0)
             ret_who[count++] = p->who;
     }
     return count;
 }
 
-/* Who is asked in turn: peers, then the others, then peers that did not answer of late: each of those costs a
- * deadline. Under the lock. */
+/* Who is asked in turn: peers, then the others, then peers that did not answer of late or were slow: each of
+ * those costs a time of patience. Under the lock. */
 static size_t candidates(const es_fetcher *f, const es_fetch_order *what, es_peer *ret_who)
 {
     size_t count = add_peers(f, what, false, ret_who);
@@ -286,7 +307,13 @@ static void note_outcome(es_fetcher *f, const es_peer *who, es_status status)
         peer *p = &f->peers[i];
         if (strcmp(p->who.name, who->name) != 0) continue;
         p->lied |= status == ES_CORRUPT;
-        p->silent_ns = status == ES_UNAVAILABLE ? es_clock_now_ns() : 0;
+        if (status == ES_UNAVAILABLE) {
+            unsigned doubles = p->silences < SILENT_DOUBLES ? p->silences++ : SILENT_DOUBLES;
+            p->silent_ns = es_clock_now_ns() + ((uint64_t)SILENT_MS << doubles) * 1000000u;
+        } else if (status == ES_OK) {
+            p->silences = 0;
+            p->silent_ns = 0;
+        }
     }
     pthread_mutex_unlock(&f->lock);
 }
@@ -450,6 +477,7 @@ es_status es_fetcher_peers(es_fetcher *fetcher, const es_peer *peers, size_t cou
                 continue;
             fresh[i].lied = old[o].lied;
             fresh[i].silent_ns = old[o].silent_ns;
+            fresh[i].silences = old[o].silences;
         }
     fetcher->peers = fresh;
     fetcher->peer_count = count;

@@ -20,7 +20,12 @@ typedef struct es_fetcher_options {
     const char *name;           /* our own: a peer of this name is not asked */
     const es_peer *last;        /* [last_count] who is asked when no peer has it: coordinators */
     size_t last_count;
+    uint32_t patience_ms; /* 0: ES_FETCH_PATIENCE_MS */
 } es_fetcher_options;
+
+/* Who does not answer within patience_ms, or gives less than the least of bytes in one such time, is given up
+ * for another; what it gave is kept. */
+enum { ES_FETCH_PATIENCE_MS = 5000, ES_FETCH_LEAST_BYTES_PER_S = 256 * 1024 };
 
 es_status es_fetcher_start(const es_fetcher_options *options, es_fetcher **ret_fetcher, es_err *err);
 
@@ -39,6 +44,7 @@ es_status es_fetcher_peers(es_fetcher *fetcher, const es_peer *peers, size_t cou
 typedef struct es_fetch_order {
     size_t layer, expert;
     uint8_t sum[ES_CONTENT_SUM_BYTES];
+    uint8_t formats[ES_EXPERT_PARTS]; /* es_format of gate, up and down: the sum does not cover them */
 } es_fetch_order;
 
 /* What is to be fetched from here on, in this order, until it is there: replaces what was wanted before. */

@@ -84,17 +84,6 @@ static es_status find(const es_shard_server *server, const es_shard_request *req
     const es_shard_unit *unit = es_expert_index_unit(server->index, entry).unit;
     *ret_found = (es_shard_found){
         .layer = (uint32_t)which.layer, .expert = (uint32_t)which.expert, .bytes = unit->bytes};
-    for (size_t i = 0; i < ES_EXPERT_PARTS; i++) {
-        const es_shard_part *part = &unit->parts[i];
-        es_wire_part *to = &ret_found->parts[i];
-        *to = (es_wire_part){.rows = (uint32_t)part->rows,
-                             .cols = (uint32_t)part->cols,
-                             .row_phase = (uint32_t)part->row_phase,
-                             .col_phase = (uint32_t)part->col_phase};
-        const char *format = es_format_describe(part->format)->name;
-        ES_ASSERT(strlen(format) <= ES_PART_FORMAT_MAX);
-        strcpy(to->format, format);
-    }
     return ES_OK;
 }
 

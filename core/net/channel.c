@@ -13,7 +13,9 @@ enum {
     HEARTBEAT_TIMEOUT_MS = 500, /* docs/decisions/0006-heartbeat-timeout.md */
     TCP_MAXRT_MS = 2000,
     CONNECT_MS = 1000,
-    HANDSHAKE_MS = 3000,
+    BACKLOG = 1024,      /* connections that come at once, before libzmq takes them in */
+    EVENTS_MAX = 100000, /* that wait to be looked at, of some 130 bytes: libzmq's I/O thread, and with it all
+                            that this process sends and receives, stands still while there is no room */
     RECONNECT_MS = 50,
     RECONNECT_MAX_MS = 250,
 };
@@ -59,7 +61,7 @@ static bool set_common(void *socket, const es_endpoint *endpoint, const es_chann
         {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
         {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},
         {ZMQ_TCP_MAXRT, TCP_MAXRT_MS},
-        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
+        {ZMQ_HANDSHAKE_IVL, ES_CHANNEL_HANDSHAKE_MS},
         {ZMQ_IPV6, endpoint->v6},
     };
     int64_t frame_max = (int64_t)limits->frame_bytes_max;
@@ -120,13 +122,21 @@ static es_status bound_endpoint(void *socket, const es_endpoint *asked, es_endpo
     return ES_OK;
 }
 
+static void drain_events(es_channel *channel)
+{
+    uint8_t part[ES_ENDPOINT_TEXT_MAX];
+    while (zmq_recv(channel->monitor, part, sizeof part, ZMQ_DONTWAIT) >= 0) continue;
+}
+
 static es_status start_monitor(es_net *net, es_channel *channel, int events, es_err *err)
 {
     char name[64];
     snprintf(name, sizeof name, "inproc://monitor-%llu", (unsigned long long)es_net_next_number(net));
     if (zmq_socket_monitor(channel->socket, name, events) != 0) return failed(err, "socket monitor");
+    static const int_option ROOM = {ZMQ_RCVHWM, EVENTS_MAX};
     channel->monitor = zmq_socket(es_net_context(net), ZMQ_PAIR);
-    if (channel->monitor == NULL || zmq_connect(channel->monitor, name) != 0)
+    if (channel->monitor == NULL || !set_ints(channel->monitor, &ROOM, 1) ||
+        zmq_connect(channel->monitor, name) != 0)
         return failed(err, "socket monitor");
     return ES_OK;
 }
@@ -134,7 +144,7 @@ static es_status start_monitor(es_net *net, es_channel *channel, int events, es_
 es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_channel_limits *limits,
                           es_channel **ret_channel, es_endpoint *ret_bound, es_err *err)
 {
-    static const int_option ROUTER = {ZMQ_ROUTER_MANDATORY, 1};
+    static const int_option ROUTER[] = {{ZMQ_ROUTER_MANDATORY, 1}, {ZMQ_BACKLOG, BACKLOG}};
     char where[ES_ENDPOINT_TEXT_MAX];
     es_endpoint_format(endpoint, where);
     *ret_channel = NULL;
@@ -149,7 +159,7 @@ es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_cha
         es_channel_close(&channel);
         return status;
     }
-    if (!set_common(channel->socket, endpoint, limits) || !set_ints(channel->socket, &ROUTER, 1) ||
+    if (!set_common(channel->socket, endpoint, limits) || !set_ints(channel->socket, ROUTER, 2) ||
         (keys != NULL && !set_server_keys(channel->socket, keys)) || zmq_bind(channel->socket, where) != 0)
         status = failed(err, where);
     if (status == ES_OK) status = bound_endpoint(channel->socket, endpoint, ret_bound, err);
@@ -208,6 +218,8 @@ void es_channel_close(es_channel **channel)
 {
     if (*channel == NULL) return;
     if ((*channel)->monitor != NULL) {
+        /* an I/O thread that waits for room holds the lock that the next call needs */
+        drain_events(*channel);
         zmq_socket_monitor((*channel)->socket, NULL, 0);
         zmq_close((*channel)->monitor);
     }

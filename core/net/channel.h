@@ -42,6 +42,9 @@ es_status es_channel_bind(es_net *net, const es_endpoint *endpoint, const es_cha
 es_status es_channel_connect(es_net *net, const es_endpoint *endpoint, const char *server_key,
                              const es_channel_limits *limits, es_channel **ret_channel, es_err *err);
 
+/* A connection whose handshake is not done by then is ended by libzmq. */
+enum { ES_CHANNEL_HANDSHAKE_MS = 3000 };
+
 /* Discards whatever is queued. */
 void es_channel_close(es_channel **channel);
 
@@ -50,8 +53,8 @@ void *es_channel_socket(const es_channel *channel);
 void *es_channel_monitor(const es_channel *channel);
 
 /* Of a bound channel: handshakes that failed (no key, another protocol, a key that is not allowed) and
- * messages of peers whose key was revoked after they had come in. At least so many: between two calls a
- * thousand events are counted. Tells the watcher what happened besides. */
+ * messages of peers whose key was revoked after they had come in. At least so many: between two calls
+ * a hundred thousand events are counted. Tells the watcher what happened besides. */
 uint64_t es_channel_refused(es_channel *channel);
 
 /* Who is told, from within es_channel_refused, of connections to a bound channel that came (accepted) and

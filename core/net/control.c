@@ -131,6 +131,9 @@ static void lay_out_body(es_control_memory *memory, const es_control_request *re
         bodies->change.units = lay_out_units(memory, request->change.units, request->change.unit_count);
         bodies->change.sums.data = (uint8_t *)(uintptr_t)request->change.sums;
         bodies->change.sums.len = request->change.sum_count * ES_CONTENT_SUM_BYTES;
+        bodies->change.formats.data = (uint8_t *)(uintptr_t)request->change.formats;
+        bodies->change.formats.len =
+            request->change.formats != NULL ? request->change.sum_count * ES_EXPERT_PARTS : 0;
         bool load = request->kind == ES_CONTROL_LOAD;
         m->body_case = load ? ESSAIM__V1__CONTROL_REQUEST__BODY_LOAD : ESSAIM__V1__CONTROL_REQUEST__BODY_DROP;
         *(load ? &m->load : &m->drop) = &bodies->change;
@@ -323,6 +326,20 @@ static es_status read_units(es_control_memory *memory, size_t count, Essaim__V1_
     return ES_OK;
 }
 
+/* Of as many experts as there are sums. */
+static es_status read_formats(const Essaim__V1__Change *m, es_units_change *change, es_err *err)
+{
+    if (m->formats.len == 0) return ES_OK;
+    if (m->formats.len != change->sum_count * ES_EXPERT_PARTS)
+        return es_err_set(err, ES_INVALID, "formats: %zu bytes for %zu experts with checksums",
+                          m->formats.len, change->sum_count);
+    for (size_t i = 0; i < m->formats.len; i++)
+        if (m->formats.data[i] >= ES_FORMAT_COUNT)
+            return es_err_set(err, ES_UNSUPPORTED, "formats: %u is not known here", m->formats.data[i]);
+    change->formats = m->formats.data;
+    return ES_OK;
+}
+
 static es_status read_change(es_control_memory *memory, const Essaim__V1__Change *m,
                              es_units_change *ret_change, es_err *err)
 {
@@ -331,13 +348,13 @@ static es_status read_change(es_control_memory *memory, const Essaim__V1__Change
     if (status != ES_OK) return status;
     for (size_t i = 0; i < m->n_units; i++) experts += m->units[i]->expert_count;
     *ret_change = (es_units_change){.epoch = m->epoch, .units = memory->units, .unit_count = m->n_units};
-    if (m->sums.len == 0) return ES_OK;
+    if (m->sums.len == 0) return read_formats(m, ret_change, err);
     if (experts > ES_SUMS_MAX || m->sums.len != experts * ES_CONTENT_SUM_BYTES)
         return es_err_set(err, ES_INVALID, "sums: %zu bytes for %llu experts", m->sums.len,
                           (unsigned long long)experts);
     ret_change->sums = m->sums.data;
     ret_change->sum_count = (size_t)experts;
-    return ES_OK;
+    return read_formats(m, ret_change, err);
 }
 
 static es_status read_peer(const Essaim__V1__Peer *m, es_peer *peer, es_err *err)

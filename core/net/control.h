@@ -16,6 +16,7 @@ enum {
     ES_PROBE_FILL_MAX = 512 * 1024, /* either way */
     ES_PROBE_TEXT_MAX = 31,         /* a version, a kernel set */
     ES_CONTENT_SUM_BYTES = 32,      /* BLAKE2b-256 of an expert's bytes, as a shard's manifest states it */
+    ES_EXPERT_PARTS = 3,            /* gate, up, down */
     ES_SUMS_MAX = 8192,             /* in one message */
     ES_PEERS_MAX = 1024,
 };
@@ -50,6 +51,8 @@ typedef struct es_units_change {
     const uint8_t *sums; /* [sum_count][ES_CONTENT_SUM_BYTES] of every expert of units, in their order */
     size_t sum_count; /* 0: not stated, and then what is not at hand cannot be fetched; at most ES_SUMS_MAX:
                          a larger change is sent in several */
+    const uint8_t *formats; /* [sum_count][ES_EXPERT_PARTS] es_format of each matrix, which sums do not cover;
+                               NULL: not stated, and then nothing can be fetched either */
 } es_units_change;
 
 /* Bytes to carry there, and how many are wanted back; both at most ES_PROBE_FILL_MAX. */

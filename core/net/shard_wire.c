@@ -58,7 +58,6 @@ size_t es_shard_request_pack(const es_shard_request *request, uint8_t *out)
 /* The messages that a reply may hold, until it is packed. */
 typedef struct reply_bodies {
     Essaim__V1__Found found;
-    Essaim__V1__Part parts[ES_EXPERT_PARTS], *part_addresses[ES_EXPERT_PARTS];
     Essaim__V1__ReadReply read;
     Essaim__V1__Joined joined;
     char *coordinators[ES_JOIN_COORDINATORS_MAX];
@@ -70,17 +69,6 @@ static void lay_out_found(const es_shard_found *found, reply_bodies *to)
     to->found.layer = found->layer;
     to->found.expert = found->expert;
     to->found.bytes = found->bytes;
-    to->found.n_parts = ES_EXPERT_PARTS;
-    to->found.parts = to->part_addresses;
-    for (size_t i = 0; i < ES_EXPERT_PARTS; i++) {
-        Essaim__V1__Part *part = to->part_addresses[i] = &to->parts[i];
-        essaim__v1__part__init(part);
-        part->format = text_of(found->parts[i].format);
-        part->rows = found->parts[i].rows;
-        part->cols = found->parts[i].cols;
-        part->row_phase = found->parts[i].row_phase;
-        part->col_phase = found->parts[i].col_phase;
-    }
 }
 
 static void lay_out_joined(const es_joined *joined, reply_bodies *to)
@@ -201,24 +189,6 @@ es_status es_shard_request_unpack(es_wire_memory *memory, const uint8_t *bytes, 
     return status;
 }
 
-static es_status read_found(const Essaim__V1__Found *m, es_shard_found *to, es_err *err)
-{
-    es_status status = ES_OK;
-    if (m->n_parts != ES_EXPERT_PARTS)
-        return es_err_set(err, ES_INVALID, "parts: %zu, not %d", m->n_parts, ES_EXPERT_PARTS);
-    *to = (es_shard_found){.layer = m->layer, .expert = m->expert, .bytes = m->bytes};
-    for (size_t i = 0; i < ES_EXPERT_PARTS && status == ES_OK; i++) {
-        const Essaim__V1__Part *part = m->parts[i];
-        es_wire_part *at = &to->parts[i];
-        at->rows = part->rows;
-        at->cols = part->cols;
-        at->row_phase = part->row_phase;
-        at->col_phase = part->col_phase;
-        status = copy_text(part->format, "format", at->format, sizeof at->format, err);
-    }
-    return status;
-}
-
 static es_status read_joined(const Essaim__V1__Joined *m, es_joined *to, es_err *err)
 {
     if (m->n_coordinators < 1 || m->n_coordinators > ES_JOIN_COORDINATORS_MAX)
@@ -246,7 +216,8 @@ static es_status read_reply(const Essaim__V1__ShardReply *m, es_shard_reply *to,
     switch (m->body_case) {
     case ESSAIM__V1__SHARD_REPLY__BODY_FOUND:
         to->ask = ES_SHARD_FIND;
-        return read_found(m->found, &to->found, err);
+        to->found = (es_shard_found){m->found->layer, m->found->expert, m->found->bytes};
+        return ES_OK;
     case ESSAIM__V1__SHARD_REPLY__BODY_READ:
         to->ask = ES_SHARD_READ;
         to->offset = m->read->offset;

@@ -14,8 +14,6 @@ enum {
     ES_JOIN_COORDINATORS_MAX = 64,
     ES_JOIN_ETCD_MAX = 1023,
     ES_JOIN_PREFIX_MAX = 255,
-    ES_EXPERT_PARTS = 3, /* gate, up, down */
-    ES_PART_FORMAT_MAX = 15,
 };
 
 typedef enum es_shard_ask { ES_SHARD_FIND, ES_SHARD_READ, ES_SHARD_JOIN } es_shard_ask;
@@ -37,16 +35,9 @@ typedef struct es_shard_request {
     es_join_request join;              /* ES_SHARD_JOIN */
 } es_shard_request;
 
-/* One matrix of an expert, in panels. */
-typedef struct es_wire_part {
-    char format[ES_PART_FORMAT_MAX + 1]; /* as manifests name it */
-    uint32_t rows, cols, row_phase, col_phase;
-} es_wire_part;
-
 typedef struct es_shard_found {
     uint32_t layer, expert;
     uint64_t bytes;
-    es_wire_part parts[ES_EXPERT_PARTS];
 } es_shard_found;
 
 typedef struct es_joined {

@@ -39,17 +39,23 @@ static es_status io_failed(const char *path, es_err *err)
 es_status es_unit_plan_lay_out(es_unit_plan *plan, es_err *err)
 {
     char name[ES_FIELD_NAME_BYTES];
+    const es_shape *s = plan->shape;
     es_shard_expert which = {.layer = plan->layer, .expert = plan->expert}, read;
     es_shard_expert_name(&which, name);
     es_shard_unit unit = {.name = name, .parts = plan->parts, .part_count = 3};
     for (size_t i = 0; i < 3; i++) {
-        es_shard_part *part = &plan->parts[i];
-        if (part->rows < 1 || part->cols < 1 || part->rows > 1 << 24 || part->cols > 1 << 24 ||
-            part->cols % es_format_describe(part->format)->block_cols != 0)
-            return es_err_set(err, ES_CORRUPT, "%s: rows and columns that are none", name);
+        size_t rows = i < 2 ? s->expert_intermediate : s->hidden,
+               cols = i < 2 ? s->hidden : s->expert_intermediate;
+        if (plan->formats[i] >= ES_FORMAT_COUNT ||
+            cols % es_format_describe((es_format)plan->formats[i])->block_cols != 0)
+            return es_err_set(err, ES_INVALID, "%s: %zu columns do not stand in the format it is to have",
+                              name, cols);
+        /* a whole expert's FP8 blocks begin at its first row and column */
+        plan->parts[i] = (es_shard_part){
+            .format = (es_format)plan->formats[i], .layout = ES_LAYOUT_PANELS, .rows = rows, .cols = cols};
     }
-    if (!es_shard_lay_out(&unit) || !es_shard_check_expert(plan->shape, &unit, &read))
-        return es_err_set(err, ES_CORRUPT, "%s: not an expert of this model", name);
+    if (!es_shard_lay_out(&unit) || !es_shard_check_expert(s, &unit, &read))
+        return es_err_set(err, ES_INVALID, "%s: not an expert of this model", name);
     plan->bytes = unit.bytes;
     return ES_OK;
 }

@@ -9,12 +9,14 @@ typedef struct es_unit_plan {
     const es_shape *shape;      /* borrowed while it is open */
     const uint8_t *fingerprint; /* [ES_FINGERPRINT_BYTES] */
     size_t layer, expert;
-    es_shard_part parts[3]; /* format, rows, cols and phases; es_unit_plan_lay_out gives them their places */
+    uint8_t formats[3]; /* es_format of gate, up and down */
     uint8_t sum[ES_SHARD_SUM_BYTES];
+    es_shard_part parts[3]; /* these two by es_unit_plan_lay_out */
     uint64_t bytes;
 } es_unit_plan;
 
-/* Gives parts their places, and the plan its bytes. ES_CORRUPT when they are no expert of this shape. */
+/* The matrices that shape and formats make, and the plan's bytes. ES_INVALID: no expert of this shape stands
+ * in these formats. */
 es_status es_unit_plan_lay_out(es_unit_plan *plan, es_err *err);
 
 /* A shard with no expert in it: the model's shape and fingerprint, for a folder that is to be filled.

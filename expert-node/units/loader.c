@@ -4,10 +4,10 @@
 #include "base/clock.h"
 #include "base/machine.h"
 #include "base/size.h"
+#include "cluster/document.h"
 #include "units/loader_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +60,13 @@ es_status es_loader_create(const es_loader_options *options, es_loader **ret_loa
         status = es_queue_create(sizeof(report), REPORTS_MAX, wake, loader, &loader->reports, err);
     if (status == ES_OK) status = es_holding_create(shape, 0, &loader->holding, err);
     loader->thread.sums = calloc(shape->layers * shape->experts, ES_CONTENT_SUM_BYTES);
+    loader->thread.formats = malloc(shape->layers * shape->experts * ES_EXPERT_PARTS);
     loader->thread.ordered = calloc(shape->layers, shape->experts);
-    if (status == ES_OK && (loader->thread.sums == NULL || loader->thread.ordered == NULL))
+    if (status == ES_OK &&
+        (loader->thread.sums == NULL || loader->thread.formats == NULL || loader->thread.ordered == NULL))
         status = es_err_set(err, ES_NO_MEMORY, "checksums of experts");
+    if (status == ES_OK)
+        memset(loader->thread.formats, ES_FORMAT_COUNT, shape->layers * shape->experts * ES_EXPERT_PARTS);
     if (status == ES_OK) status = start_thread(loader, err);
     if (status == ES_OK && loader->options.fetcher != NULL)
         es_fetcher_on_wake(loader->options.fetcher, poke, loader);
@@ -98,16 +102,23 @@ void es_loader_destroy(es_loader **loader_at)
     es_chunk_set_fini(&loader->thread.held);
     free(loader->thread.pieces);
     free(loader->thread.sums);
+    free(loader->thread.formats);
     free(loader->thread.ordered);
     if (loader->wake_fd >= 0) close(loader->wake_fd);
     free(loader);
 }
 
+void es_loader_free_command(command *c)
+{
+    free(c->units);
+    free(c->sums);
+    free(c->formats);
+}
+
 static es_status post(es_loader *loader, command *c, es_err *err)
 {
     if (loader->posted - loader->settled >= CHANGES_MAX || !es_queue_push(loader->commands, c)) {
-        free(c->units);
-        free(c->sums);
+        es_loader_free_command(c);
         return es_err_set(err, ES_UNAVAILABLE, "%d changes were asked for and are not done yet", CHANGES_MAX);
     }
     loader->posted++;
@@ -118,22 +129,26 @@ static es_status post(es_loader *loader, command *c, es_err *err)
 
 es_status es_loader_change(es_loader *loader, const es_units_change *change, bool load, es_err *err)
 {
-    if (change->epoch < loader->epoch)
-        return es_err_set(err, ES_STALE, "epoch %" PRIu64 ": this node follows epoch %" PRIu64, change->epoch,
-                          loader->epoch);
+    if (change->epoch < loader->epoch) {
+        char asked[ES_EPOCH_TEXT_MAX], here[ES_EPOCH_TEXT_MAX];
+        es_epoch_format(es_epoch_of_number(change->epoch), asked);
+        es_epoch_format(es_epoch_of_number(loader->epoch), here);
+        return es_err_set(err, ES_STALE, "epoch %s: this node follows epoch %s", asked, here);
+    }
     es_status status = es_chunk_set_check(loader->holding->shape, change->units, change->unit_count, err);
     if (status != ES_OK) return status;
     command c = {.kind = load ? COMMAND_LOAD : COMMAND_DROP,
                  .units = malloc((change->unit_count + 1) * sizeof *c.units),
                  .unit_count = change->unit_count};
-    size_t sum_bytes = change->sum_count * ES_CONTENT_SUM_BYTES;
-    c.sums = load && sum_bytes > 0 ? malloc(sum_bytes) : NULL;
-    if (c.units == NULL || (c.sums == NULL && load && sum_bytes > 0)) {
-        free(c.units);
-        free(c.sums);
+    size_t sums = load ? change->sum_count : 0, formats = sums > 0 && change->formats != NULL ? sums : 0;
+    c.sums = sums > 0 ? malloc(sums * ES_CONTENT_SUM_BYTES) : NULL;
+    c.formats = formats > 0 ? malloc(formats * ES_EXPERT_PARTS) : NULL;
+    if (c.units == NULL || (c.sums == NULL && sums > 0) || (c.formats == NULL && formats > 0)) {
+        es_loader_free_command(&c);
         return es_err_set(err, ES_NO_MEMORY, "units");
     }
-    if (c.sums != NULL) memcpy(c.sums, change->sums, sum_bytes);
+    if (sums > 0) memcpy(c.sums, change->sums, sums * ES_CONTENT_SUM_BYTES);
+    if (formats > 0) memcpy(c.formats, change->formats, formats * ES_EXPERT_PARTS);
     memcpy(c.units, change->units, change->unit_count * sizeof *c.units);
     status = post(loader, &c, err);
     if (status == ES_OK) loader->epoch = change->epoch;

@@ -23,6 +23,7 @@ typedef struct command {
     es_units *units; /* malloc'd, the receiver's */
     size_t unit_count;
     uint8_t *sums;       /* malloc'd likewise: of every expert of units; NULL: not stated */
+    uint8_t *formats;    /* likewise */
     es_holding *holding; /* COMMAND_RETURN: the service has done with it */
 } command;
 
@@ -66,12 +67,16 @@ typedef struct loader_thread {
     bool waits_anew;  /* waits_for is another than was told */
     es_status failed; /* not ES_OK: nothing more is loaded before the next change */
     uint8_t *sums;    /* [layers][experts][ES_CONTENT_SUM_BYTES]; zero: not known */
+    uint8_t *formats; /* [layers][experts][ES_EXPERT_PARTS] es_format; ES_FORMAT_COUNT: not known */
     uint8_t *ordered; /* [layers][experts]: it is being fetched */
     size_t ordered_count;
     bool started; /* the first change is done: from then on the thread steps back */
     char failure[ES_NODE_FAILURE_MAX];
     char waits_for[ES_NODE_FAILURE_MAX]; /* what is in the way of fetching */
 } loader_thread;
+
+/* Frees what comes with a change. */
+void es_loader_free_command(command *c);
 
 struct es_loader {
     es_loader_options options;

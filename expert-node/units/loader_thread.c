@@ -69,12 +69,17 @@ static void want_all(es_loader *loader)
                 es_chunk_set_put(&t->wanted, x / s->experts, x % s->experts, (es_chunks){c, 1}, true);
 }
 
-/* Whether an expert that is not at hand can be fetched. */
-static bool can_be_fetched(const es_loader *loader, size_t at)
+/* Why an expert that is not at hand cannot be fetched; NULL: it can. */
+static const char *unfetchable(const loader_thread *t, size_t at)
 {
     static const uint8_t NONE[ES_CONTENT_SUM_BYTES];
-    return loader->options.fetcher != NULL &&
-           memcmp(loader->thread.sums + at * ES_CONTENT_SUM_BYTES, NONE, sizeof NONE) != 0;
+    if (memcmp(t->sums + at * ES_CONTENT_SUM_BYTES, NONE, sizeof NONE) == 0)
+        return "cannot be fetched either, for no checksum came with it";
+    if (t->formats[at * ES_EXPERT_PARTS] == ES_FORMAT_COUNT)
+        return "cannot be fetched either, for its checksum came without its formats: the placement was made "
+               "by "
+               "an earlier version, and has to be planned and applied anew";
+    return NULL;
 }
 
 /* Adds to *bytes what is missing of an expert and at hand; what is not is to be fetched, as a whole. */
@@ -86,13 +91,13 @@ static es_status add_missing(es_loader *loader, size_t layer, size_t expert, uin
     while (es_chunk_set_run(&t->wanted, &t->held, layer, expert, run.first + run.count, &run)) {
         es_expert_offer offer;
         es_status status = es_expert_store_find(loader->options.store, layer, expert, run, &offer, err);
-        if (status == ES_NOT_FOUND && can_be_fetched(loader, at)) {
+        if (status == ES_NOT_FOUND && loader->options.fetcher != NULL) {
+            const char *why = unfetchable(t, at);
+            if (why != NULL) return es_err_prefix(err, "%s", why);
             t->ordered[at] = 1;
             t->ordered_count++;
             return ES_OK;
         }
-        if (status == ES_NOT_FOUND && loader->options.fetcher != NULL)
-            return es_err_prefix(err, "cannot be fetched either, for no checksum came with it");
         if (status != ES_OK) return status;
         *bytes += offer.bytes;
         run.count = offer.chunks.count;
@@ -143,6 +148,7 @@ static es_status order(es_loader *loader, es_err *err)
     for (size_t x = 0; x < s->layers * s->experts; x++) {
         if (t->ordered[x] == 0) continue;
         orders[count] = (es_fetch_order){.layer = x / s->experts, .expert = x % s->experts};
+        memcpy(orders[count].formats, t->formats + x * ES_EXPERT_PARTS, ES_EXPERT_PARTS);
         memcpy(orders[count++].sum, t->sums + x * ES_CONTENT_SUM_BYTES, ES_CONTENT_SUM_BYTES);
     }
     es_status status = es_fetcher_want(loader->options.fetcher, orders, count, err);
@@ -402,12 +408,18 @@ static bool tell(es_loader *loader, bool settled)
 
 static void keep_sums(loader_thread *t, const command *c)
 {
-    const uint8_t *from = c->sums;
-    for (size_t u = 0; u < c->unit_count && from != NULL; u++) {
+    size_t done = 0;
+    for (size_t u = 0; u < c->unit_count && c->sums != NULL; u++) {
         size_t first = c->units[u].layer * t->wanted.shape->experts + c->units[u].expert_first,
-               bytes = c->units[u].expert_count * (size_t)ES_CONTENT_SUM_BYTES;
-        memcpy(t->sums + first * ES_CONTENT_SUM_BYTES, from, bytes);
-        from += bytes;
+               count = c->units[u].expert_count;
+        memcpy(t->sums + first * ES_CONTENT_SUM_BYTES, c->sums + done * ES_CONTENT_SUM_BYTES,
+               count * ES_CONTENT_SUM_BYTES);
+        if (c->formats != NULL) /* else those of other bytes may stand here */
+            memcpy(t->formats + first * ES_EXPERT_PARTS, c->formats + done * ES_EXPERT_PARTS,
+                   count * ES_EXPERT_PARTS);
+        else
+            memset(t->formats + first * ES_EXPERT_PARTS, ES_FORMAT_COUNT, count * ES_EXPERT_PARTS);
+        done += count;
     }
 }
 
@@ -425,8 +437,7 @@ static void handle(es_loader *loader, command *c)
         es_chunk_set_change(&t->wanted, c->units, c->unit_count, c->kind == COMMAND_LOAD);
         if (c->unit_count > 0) t->slices = c->units[0].slices;
     }
-    free(c->units);
-    free(c->sums);
+    es_loader_free_command(c);
     if (c->kind == COMMAND_DROP) drop(loader);
     while (take_fetched(loader)) continue;
     plan(loader);
@@ -463,8 +474,7 @@ void es_loader_give_all(es_loader *loader)
     while (es_queue_pop(loader->reports, &r))
         if (r.holding != NULL) take_back(loader, r.holding);
     while (es_queue_pop(loader->commands, &c)) {
-        free(c.units);
-        free(c.sums);
+        es_loader_free_command(&c);
         if (c.holding != NULL) take_back(loader, c.holding);
     }
     take_back(loader, loader->holding);

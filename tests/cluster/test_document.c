@@ -58,12 +58,39 @@ static void a_document_says_who_holds_what(void **state)
     es_document_destroy(&d);
 }
 
+/* a: layer 1 experts 0 to 2, all of layer 3; b: the rest and half of that again; c: nothing. */
+static void what_would_be_gone_with_a_node_is_counted(void **state)
+{
+    (void)state;
+    es_document *d;
+    es_document_loss loss;
+    es_err err = {.text = ""};
+    words w = honest();
+    w.mode = "\"replicate\"", w.copies = "2";
+    w.nodes = "{\"a\":[[1,0,3],[3,0,4]],\"b\":[[1,2,2],[3,0,2]],\"c\":[]}";
+    if (parse(&w, &d, &err) != ES_OK) fail_msg("%s", err.text);
+    const bool all[] = {true, true, true}, alone[] = {true, false, true}, none[] = {false, false, false};
+    assert_int_equal(es_document_find_loss(d, "a", all, &loss, &err), ES_OK);
+    assert_true(loss.experts == 4 && loss.all == 8 && loss.layer == 1 && loss.expert == 0);
+    assert_int_equal(es_document_find_loss(d, "a", alone, &loss, &err), ES_OK);
+    assert_true(loss.experts == 7); /* what is on b too counts when b is away */
+    assert_int_equal(es_document_find_loss(d, "b", all, &loss, &err), ES_OK);
+    assert_true(loss.experts == 1 && loss.layer == 1 && loss.expert == 3);
+    assert_int_equal(es_document_find_loss(d, "c", none, &loss, &err), ES_OK);
+    assert_int_equal(loss.experts, 0);
+    assert_int_equal(es_document_find_loss(d, "who", none, &loss, &err), ES_OK);
+    assert_int_equal(loss.experts, 0);
+    es_document_destroy(&d);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
     words w = honest();
     expect(&w, ES_OK, "");
-    w.version = "2", expect(&w, ES_UNSUPPORTED, "doc: version: this build reads up to 1");
+    w.version = "3", expect(&w, ES_UNSUPPORTED, "doc: version: this build reads up to 2");
+    w.version = "2",
+    expect(&w, ES_CORRUPT, "doc: formats: they belong to version 2, and are all that is new there");
     w = honest(), w.epoch = "\"1.07\"", expect(&w, ES_CORRUPT, "doc: epoch: not GENERATION.COUNTER");
     w = honest(), w.epoch = "\"1.4294967296\"", expect(&w, ES_CORRUPT, "doc: epoch: not GENERATION.COUNTER");
     w = honest(), w.epoch = "7", expect(&w, ES_CORRUPT, "doc: epoch: not a text, or too long");
@@ -128,6 +155,48 @@ static void checksums_stand_for_every_expert_or_not_at_all(void **state)
     expect(&w, ES_CORRUPT, "doc: sums: a layer's are missing, or not base64 of their length");
 }
 
+static void formats_stand_beside_checksums_from_version_2_on(void **state)
+{
+    (void)state;
+    static const char SUMS[] = "\"sums\":{\"1\":\"%s\",\"3\":\"%s\"}";
+    es_document *d, *again;
+    es_err err = {.text = ""};
+    char row[173], sums[512], more[1024];
+    memset(row, 'A', 172);
+    memcpy(row + 171, "=", 2); /* 128 bytes */
+    snprintf(sums, sizeof sums, SUMS, row, row);
+    words w = honest();
+    w.version = "2", w.more = more;
+    snprintf(more, sizeof more, ",%s,\"formats\":{\"1\":\"AwMDBAUGBwgJCgsA\",\"3\":\"AwMDBAUGBwgJCgsL\"}",
+             sums);
+    if (parse(&w, &d, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_memory_equal(d->formats, "\3\3\3\4\5\6\7\x8\x9\xa\xb\0", 12);
+    size_t bytes;
+    char *text = es_document_write(d, &bytes);
+    if (es_document_parse("doc", text, bytes, &again, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_memory_equal(again->formats, d->formats, 2 * 4 * ES_EXPERT_PARTS);
+    es_document_destroy(&again);
+    free(text);
+    d->formats = NULL; /* as an earlier version wrote it, and read again */
+    text = es_document_write(d, &bytes);
+    assert_non_null(strstr(text, "\"version\":1"));
+    if (es_document_parse("doc", text, bytes, &again, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_null(again->formats);
+    es_document_destroy(&again);
+    free(text);
+    es_document_destroy(&d);
+    w.version = "1";
+    expect(&w, ES_CORRUPT, "doc: formats: they belong to version 2, and are all that is new there");
+    w.version = "2", w.more = ",\"formats\":{\"1\":\"AwMDBAUGBwgJCgsA\",\"3\":\"AwMDBAUGBwgJCgsL\"}";
+    expect(&w, ES_CORRUPT, "doc: formats: without checksums");
+    w.more = more;
+    snprintf(more, sizeof more, ",%s,\"formats\":{\"1\":\"AwMDBAUGBwgJCgsA\",\"3\":\"AwMDBAUGBwgJCgsM\"}",
+             sums);
+    expect(&w, ES_UNSUPPORTED, "doc: formats: 12 is not known here");
+    snprintf(more, sizeof more, ",%s,\"formats\":{\"1\":\"AwMDBAUGBwgJCgsA\",\"3\":\"AwMD\"}", sums);
+    expect(&w, ES_CORRUPT, "doc: formats: a layer's are missing, or not base64 of their length");
+}
+
 static void another_model_is_refused_with_both_fingerprints(void **state)
 {
     (void)state;
@@ -157,9 +226,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_document_says_who_holds_what),
+        cmocka_unit_test(what_would_be_gone_with_a_node_is_counted),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(ranges_stand_in_order_and_cover),
         cmocka_unit_test(checksums_stand_for_every_expert_or_not_at_all),
+        cmocka_unit_test(formats_stand_beside_checksums_from_version_2_on),
         cmocka_unit_test(another_model_is_refused_with_both_fingerprints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,6 +243,66 @@ static void placements_are_swapped_whole_or_not_at_all(void **state)
     etcd_stop(&cluster);
 }
 
+/* A key's bytes in etcd, put under another key as they are, or with `from` made `to`. */
+static void put_other(const etcd_cluster *cluster, const char *key, const char *to_key, const char *from,
+                      const char *to)
+{
+    char body[4096], text[2048], other[2048] = "";
+    es_etcd_pair pair;
+    es_err err;
+    json_t *name = es_etcd_bytes(key, strlen(key));
+    snprintf(body, sizeof body, "{\"key\": \"%s\"}", json_string_value(name));
+    json_decref(name);
+    json_t *reply = etcd_post(cluster, 0, "/v3/kv/range", body);
+    assert_int_equal(es_etcd_pair_count(reply), 1);
+    assert_int_equal(es_etcd_pair_get(reply, 0, &pair, &err), ES_OK);
+    snprintf(text, sizeof text, "%.*s", (int)pair.value_bytes, (const char *)pair.value);
+    free(pair.value);
+    json_decref(reply);
+    const char *at = from != NULL ? strstr(text, from) : NULL;
+    assert_true(from == NULL || at != NULL);
+    if (at != NULL) snprintf(other, sizeof other, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    const char *value = at != NULL ? other : text;
+    name = es_etcd_bytes(to_key, strlen(to_key));
+    json_t *bytes = es_etcd_bytes(value, strlen(value));
+    snprintf(body, sizeof body, "{\"key\": \"%s\", \"value\": \"%s\"}", json_string_value(name),
+             json_string_value(bytes));
+    json_decref(name);
+    json_decref(bytes);
+    json_decref(etcd_post(cluster, 0, "/v3/kv/put", body));
+}
+
+/* Who can write etcd and has no key: an old document, whose signature would hold, under a new number. */
+static void an_old_placement_under_a_new_number_is_no_placement(void **state)
+{
+    (void)state;
+    static const char POINTER[] = "essaim/live/placement";
+    etcd_cluster cluster;
+    es_err err = {.text = ""};
+    etcd_start(&cluster, 1, false);
+    es_registry *registry = open_registry(&cluster, 0);
+    es_document *read;
+    if (swap_to(registry, 0, 1, 5, &err) != ES_OK) fail_msg("%s", err.text);
+    wait_until(registry, has_epoch, "1.1", 5);
+    json_t *reply = etcd_post(&cluster, 0, "/v3/kv/range",
+                              "{\"key\": \"ZXNzYWltL2NodW5rcy8=\", \"range_end\": \"ZXNzYWltL2NodW5rczA=\"}");
+    es_etcd_pair pair;
+    char chunk[ES_ETCD_KEY_MAX + 1], renamed[ES_ETCD_KEY_MAX + 64];
+    assert_int_equal(es_etcd_pair_get(reply, 0, &pair, &err), ES_OK);
+    memcpy(chunk, pair.key, sizeof chunk);
+    free(pair.value);
+    json_decref(reply);
+    snprintf(renamed, sizeof renamed, "essaim/chunks/0000000900000009%s", strchr(chunk, '-'));
+    put_other(&cluster, chunk, renamed, NULL, NULL);
+    put_other(&cluster, POINTER, POINTER, "\"1.1\"", "\"9.9\"");
+    wait_until(registry, has_epoch, "9.9", 5);
+    assert_int_equal(es_registry_placement(registry, in_seconds(5), &read, &err), ES_CORRUPT);
+    assert_string_equal(err.text, "placement: the registry calls it 9.9, and it is 1.1");
+    assert_null(read);
+    es_registry_close(&registry);
+    etcd_stop(&cluster);
+}
+
 /* faults.md 14 and 15: gone for a while, then there again. */
 static void a_restart_freezes_membership_and_loses_no_lease(void **state)
 {
@@ -541,6 +601,7 @@ int main(void)
         cmocka_unit_test(options_that_make_no_sense_are_refused),
         cmocka_unit_test(nodes_come_change_and_go),
         cmocka_unit_test(placements_are_swapped_whole_or_not_at_all),
+        cmocka_unit_test(an_old_placement_under_a_new_number_is_no_placement),
         cmocka_unit_test(a_restart_freezes_membership_and_loses_no_lease),
         cmocka_unit_test(a_silent_etcd_blocks_nobody),
         cmocka_unit_test(a_lease_that_is_lost_is_taken_again),

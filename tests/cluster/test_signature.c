@@ -116,15 +116,20 @@ static void what_was_changed_afterwards_is_refused(void **state)
 static void the_checksums_of_units_are_the_documents(void **state)
 {
     (void)state;
-    uint8_t sums[2 * ES_SUM_BYTES];
+    uint8_t sums[2 * ES_SUM_BYTES], formats[2 * ES_EXPERT_PARTS] = {9, 9, 9, 9, 9, 9};
+    static const uint8_t FORMATS[] = {0, 1, 2, 3, 4, 5};
     const es_units units[] = {{1, 1, 1, 0, 1}, {1, 0, 1, 0, 1}};
     es_document *d = make("{\"a\":[[1,0,2]]}", 'B');
-    assert_int_equal(es_document_sums_of(d, units, 2, sums, 1), 0);
-    assert_int_equal(es_document_sums_of(d, units, 2, sums, 2), 2);
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, formats, 1), 0);
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, formats, 2), 2);
+    assert_int_equal(formats[0], 9);
+    d->formats = FORMATS;
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, formats, 2), 2);
+    assert_memory_equal(formats, ((const uint8_t[]){3, 4, 5, 0, 1, 2}), sizeof formats);
     assert_memory_equal(sums, d->sums + ES_SUM_BYTES, ES_SUM_BYTES);
     assert_memory_equal(sums + ES_SUM_BYTES, d->sums, ES_SUM_BYTES);
     d->sums = NULL;
-    assert_int_equal(es_document_sums_of(d, units, 2, sums, 2), 0);
+    assert_int_equal(es_document_sums_of(d, units, 2, sums, formats, 2), 0);
     es_document_destroy(&d);
 }
 

@@ -8,10 +8,14 @@
 #include "weights/expert_index.h"
 #include "with_cmocka.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,6 +42,19 @@ static void make_keys(es_keys *keys)
     assert_int_equal(zmq_curve_keypair(keys->public_key, keys->secret), 0);
 }
 
+/* What fetching this expert means. Returns its bytes. */
+static uint64_t order_of(es_expert_index *index, size_t layer, size_t expert, es_fetch_order *ret_order)
+{
+    es_expert_offer offer;
+    const es_chunks whole = {0, (uint32_t)es_chunks_of(es_expert_index_shape(index)->expert_intermediate)};
+    MUST(es_expert_index_find(index, layer, expert, whole, &offer, &must_err));
+    const es_shard_unit *unit = es_expert_index_unit(index, offer.entry).unit;
+    *ret_order = (es_fetch_order){.layer = layer, .expert = expert};
+    memcpy(ret_order->sum, unit->sum, sizeof ret_order->sum);
+    for (size_t p = 0; p < ES_EXPERT_PARTS; p++) ret_order->formats[p] = (uint8_t)unit->parts[p].format;
+    return offer.bytes;
+}
+
 static int enter(void **state)
 {
     static scene s;
@@ -47,20 +64,25 @@ static int enter(void **state)
     const char *path = s.file;
     MUST(es_expert_index_open(&path, 1, &s.index, &must_err));
     s.shape = es_expert_index_shape(s.index);
-    for (size_t i = 0; i < ALL; i++) {
-        es_expert_offer offer;
-        es_fetch_order *o = &s.orders[i];
-        *o = (es_fetch_order){.layer = FIRST_LAYER + i / EXPERTS, .expert = i % EXPERTS};
-        const es_chunks whole = {0, (uint32_t)es_chunks_of(s.shape->expert_intermediate)};
-        MUST(es_expert_index_find(s.index, o->layer, o->expert, whole, &offer, &must_err));
-        memcpy(o->sum, es_expert_index_unit(s.index, offer.entry).unit->sum, sizeof o->sum);
-        s.bytes += offer.bytes;
-    }
+    for (size_t i = 0; i < ALL; i++)
+        s.bytes += order_of(s.index, FIRST_LAYER + i / EXPERTS, i % EXPERTS, &s.orders[i]);
     make_keys(&s.server_keys);
     make_keys(&s.node_keys);
     make_keys(&s.other_keys);
     *state = &s;
     return 0;
+}
+
+/* A model of its own, in bf16. */
+static void open_model(scene *s, size_t hidden, size_t width)
+{
+    char model[TEST_PATH_MAX];
+    folder_make(s->folder);
+    model_make(s->folder, hidden, width, model);
+    shards_cut(model, ES_FORMAT_COUNT, 1, s->folder, s->shards);
+    const char *path = s->shards;
+    MUST(es_expert_index_open(&path, 1, &s->index, &must_err));
+    s->shape = es_expert_index_shape(s->index);
 }
 
 static int leave(void **state)
@@ -104,7 +126,8 @@ static void make_empty(const scene *s, const char *name, char ret_path[TEST_PATH
     MUST(es_unit_file_write_empty(ret_path, s->shape, es_expert_index_fingerprint(s->index), &must_err));
 }
 
-static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, const es_peer *last)
+static es_fetcher *start_patient(const scene *s, const char *dir, const es_keys *keys, const es_peer *last,
+                                 uint32_t patience_ms)
 {
     es_fetcher *fetcher;
     const es_fetcher_options options = {.dir = dir,
@@ -113,9 +136,15 @@ static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, c
                                         .keys = keys,
                                         .name = "me",
                                         .last = last,
-                                        .last_count = last != NULL ? 1 : 0};
+                                        .last_count = last != NULL ? 1 : 0,
+                                        .patience_ms = patience_ms};
     MUST(es_fetcher_start(&options, &fetcher, &must_err));
     return fetcher;
+}
+
+static es_fetcher *start(const scene *s, const char *dir, const es_keys *keys, const es_peer *last)
+{
+    return start_patient(s, dir, keys, last, 0);
 }
 
 /* Waits until count were fetched, and adds them to index when that is not NULL. */
@@ -205,14 +234,105 @@ static void who_does_not_answer_is_asked_last(void **state)
     es_peer peers[] = {peer_of("gone", gone, NULL), peer_of("them", server, NULL)};
     es_shard_server_stop(&gone);
     uint64_t begun_ns = es_clock_now_ns();
-    es_fetcher *fetcher = start(s, dir, NULL, NULL);
+    es_fetcher *fetcher = start_patient(s, dir, NULL, NULL, 2000);
     MUST(es_fetcher_peers(fetcher, peers, 2, &must_err));
     MUST(es_fetcher_want(fetcher, s->orders, ALL, &must_err));
     take(fetcher, ALL, NULL);
     assert_true(es_clock_now_ns() - begun_ns <
-                15000000000ull); /* one deadline of 5 s, not one for each of eight */
+                6000000000ull); /* one time of patience, not one each of eight */
     es_fetcher_stop(&fetcher);
     es_shard_server_stop(&server);
+}
+
+/* A peer that is connected to and then sends a byte of its answer now and then. */
+typedef struct trickler {
+    int listener;
+    es_peer peer;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_uint sent;
+} trickler;
+
+static void *trickle(void *context)
+{
+    /* greeting of ZMTP 3.0 without encryption, READY as a ROUTER, and a frame of 32 KiB that begins */
+    static const uint8_t GREETING[64] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'};
+    static const uint8_t READY[] = "\x04\x1c\5READY\13Socket-Type\0\0\0\6ROUTER\x02\0\0\0\0\0\0\x80\0";
+    trickler *t = context;
+    int fd = accept(t->listener, NULL, NULL);
+    bool open = send(fd, GREETING, sizeof GREETING, MSG_NOSIGNAL) == (ssize_t)sizeof GREETING &&
+                send(fd, READY, sizeof READY - 1, MSG_NOSIGNAL) == (ssize_t)sizeof READY - 1;
+    for (; open && !atomic_load(&t->stop); atomic_fetch_add(&t->sent, 1)) {
+        open = send(fd, "x", 1, MSG_NOSIGNAL) == 1;
+        usleep(20000);
+    }
+    close(fd);
+    return NULL;
+}
+
+static void trickler_open(trickler *t)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    *t = (trickler){.listener = socket(AF_INET, SOCK_STREAM, 0), .peer = {.name = "trickler"}};
+    assert_int_equal(bind(t->listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(t->listener, 4), 0);
+    assert_int_equal(getsockname(t->listener, (struct sockaddr *)&at, &bytes), 0);
+    snprintf(t->peer.shards, sizeof t->peer.shards, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    assert_int_equal(pthread_create(&t->thread, NULL, trickle, t), 0);
+}
+
+static void trickler_close(trickler *t)
+{
+    atomic_store(&t->stop, true);
+    pthread_join(t->thread, NULL);
+    close(t->listener);
+}
+
+/* One is slow in bytes, the other in messages; what a slow one gave is not asked for again. */
+static void who_is_slow_is_given_up_for_another(void **unused)
+{
+    (void)unused;
+    enum { FEW = 4 };
+    scene s = {.folder = ""};
+    char dir[TEST_PATH_MAX];
+    trickler t;
+    open_model(&s, 256, 1024); /* experts of several reads */
+    for (size_t i = 0; i < FEW; i++) s.bytes += order_of(s.index, s.shape->dense_layers, i, &s.orders[i]);
+    make_empty(&s, "slow", dir);
+    trickler_open(&t);
+    es_shard_server *slow = serve(s.shards, 20000, NULL, NULL, NULL), /* 13 s between two answers */
+        *server = serve(s.shards, 0, NULL, NULL, NULL);
+    es_peer peers[] = {t.peer, peer_of("slow", slow, NULL), peer_of("them", server, NULL)};
+    /* alone, it is said to be slow */
+    es_fetcher *fetcher = start_patient(&s, dir, NULL, NULL, 1500);
+    MUST(es_fetcher_peers(fetcher, &peers[1], 1, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, 1, &must_err));
+    wait_for_failure(fetcher, "too slow, others are asked");
+    uint64_t kept = state_of(fetcher).fetched_bytes;
+    assert_true(kept > 0);
+    es_fetcher_stop(&fetcher);
+    /* beside others, it keeps nobody waiting: each is met once, by whichever expert begins with it */
+    uint64_t begun_ns = es_clock_now_ns();
+    fetcher = start_patient(&s, dir, NULL, NULL, 1500);
+    MUST(es_fetcher_peers(fetcher, peers, 3, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, FEW, &must_err));
+    take(fetcher, FEW, NULL);
+    assert_true(es_clock_now_ns() - begun_ns < 6000000000ull);
+    assert_true(kept + state_of(fetcher).fetched_bytes == s.bytes);
+    /* and whoever is never heard of again by that is asked in the end, when there is nobody else */
+    MUST(es_fetcher_peers(fetcher, peers, 1, &must_err));
+    es_fetch_order unknown = s.orders[0];
+    unknown.expert = FEW;
+    MUST(es_fetcher_want(fetcher, &unknown, 1, &must_err));
+    wait_for_failure(fetcher, "trickler");
+    assert_true(atomic_load(&t.sent) > 0);
+    es_fetcher_stop(&fetcher);
+    es_shard_server_stop(&slow);
+    es_shard_server_stop(&server);
+    trickler_close(&t);
+    es_expert_index_close(&s.index);
+    folder_remove(s.folder);
 }
 
 static void what_was_half_fetched_is_taken_up(void **state)
@@ -286,6 +406,71 @@ static void who_lies_is_not_believed(void **state)
     es_fetcher_stop(&fetcher);
     es_shard_server_stop(&liar);
     es_shard_server_stop(&honest);
+}
+
+/* A shard of one expert, sound in itself, whose manifest gives other formats of the same size. */
+static void misname(const scene *s, const es_fetch_order *o, const char *dir, char ret_path[TEST_PATH_MAX])
+{
+    es_unit_plan plan = {.shape = s->shape,
+                         .fingerprint = es_expert_index_fingerprint(s->index),
+                         .layer = o->layer,
+                         .expert = o->expert,
+                         .formats = {ES_FORMAT_F16, ES_FORMAT_F16, ES_FORMAT_F16}};
+    es_unit_file *file;
+    memcpy(plan.sum, o->sum, sizeof plan.sum);
+    MUST(es_unit_plan_lay_out(&plan, &must_err));
+    uint8_t *bytes = malloc(plan.bytes);
+    assert_non_null(bytes);
+    MUST(es_expert_index_read(s->index, es_expert_index_by_sum(s->index, o->sum), 0, bytes, plan.bytes,
+                              &must_err));
+    MUST(es_unit_file_open(dir, &plan, 0, &file, &must_err));
+    MUST(es_unit_file_put(file, bytes, plan.bytes, &must_err));
+    MUST(es_unit_file_finish(file, ret_path, TEST_PATH_MAX, &must_err));
+    es_unit_file_close(&file);
+    free(bytes);
+}
+
+/* Its bytes are right, and so is their checksum: what they mean is not for it to say. */
+static void who_has_the_bytes_does_not_say_their_formats(void **unused)
+{
+    (void)unused;
+    scene s = {.folder = ""};
+    char lied[TEST_PATH_MAX], dir[TEST_PATH_MAX], path[TEST_PATH_MAX];
+    const char *at = dir;
+    open_model(&s, 64, 64);
+    for (size_t i = 0; i < 2; i++) order_of(s.index, s.shape->dense_layers, i, &s.orders[i]);
+    make_empty(&s, "misnamed", lied);
+    make_empty(&s, "told", dir);
+    assert_int_equal(s.orders[0].formats[0], ES_FORMAT_BF16);
+    misname(&s, &s.orders[0], lied, path);
+    es_shard_server *liar = serve(path, 0, NULL, NULL, NULL), *honest = serve(s.shards, 0, NULL, NULL, NULL);
+    es_peer lying = peer_of("liar", liar, NULL), other = peer_of("honest", honest, NULL);
+    es_fetcher *fetcher = start(&s, dir, NULL, NULL);
+    es_expert_index *index;
+    MUST(es_expert_index_open(&at, 1, &index, &must_err));
+    MUST(es_fetcher_peers(fetcher, &lying, 1, &must_err));
+    MUST(es_fetcher_want(fetcher, s.orders, 1, &must_err));
+    take(fetcher, 1, index);
+    const es_shard_unit *unit =
+        es_expert_index_unit(index, es_expert_index_by_sum(index, s.orders[0].sum)).unit;
+    for (size_t p = 0; p < ES_EXPERT_PARTS; p++) assert_int_equal(unit->parts[p].format, ES_FORMAT_BF16);
+    /* an order for formats of other sizes, or that these rows cannot have, is nobody's lie */
+    es_fetch_order wrong = s.orders[1];
+    MUST(es_fetcher_peers(fetcher, &other, 1, &must_err));
+    wrong.formats[1] = ES_FORMAT_F32;
+    MUST(es_fetcher_want(fetcher, &wrong, 1, &must_err));
+    wait_for_failure(fetcher, "bytes under this checksum, its matrices make");
+    wrong.formats[1] = ES_FORMAT_Q4_K;
+    MUST(es_fetcher_want(fetcher, &wrong, 1, &must_err));
+    wait_for_failure(fetcher, "64 columns do not stand in the format it is to have");
+    MUST(es_fetcher_want(fetcher, s.orders + 1, 1, &must_err));
+    take(fetcher, 1, NULL);
+    es_fetcher_stop(&fetcher);
+    es_expert_index_close(&index);
+    es_shard_server_stop(&liar);
+    es_shard_server_stop(&honest);
+    es_expert_index_close(&s.index);
+    folder_remove(s.folder);
 }
 
 static void who_goes_on_from_a_lie_is_no_liar(void **state)
@@ -424,7 +609,7 @@ static void a_disk_that_is_short_is_told_before_anything_is_written(void **state
                          .fingerprint = es_expert_index_fingerprint(s->index),
                          .layer = s->orders[0].layer,
                          .expert = s->orders[0].expert};
-    memcpy(plan.parts, unit->parts, sizeof plan.parts);
+    memcpy(plan.formats, s->orders[0].formats, sizeof plan.formats);
     memcpy(plan.sum, unit->sum, sizeof plan.sum);
     MUST(es_unit_plan_lay_out(&plan, &must_err));
     assert_true(plan.bytes == unit->bytes);
@@ -432,8 +617,8 @@ static void a_disk_that_is_short_is_told_before_anything_is_written(void **state
     assert_non_null(strstr(err.text, "GB are lacking"));
     snprintf(part, sizeof part, "%s/layers.1.experts.0.shard.part", dir);
     assert_int_equal(access(part, F_OK), -1);
-    plan.parts[0].rows++;
-    assert_int_equal(es_unit_plan_lay_out(&plan, &err), ES_CORRUPT);
+    plan.layer = 0; /* a dense one */
+    assert_int_equal(es_unit_plan_lay_out(&plan, &err), ES_INVALID);
 }
 
 int main(void)
@@ -441,8 +626,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_fetched_once_and_give_the_same_sums),
         cmocka_unit_test(who_does_not_answer_is_asked_last),
+        cmocka_unit_test(who_is_slow_is_given_up_for_another),
         cmocka_unit_test(what_was_half_fetched_is_taken_up),
         cmocka_unit_test(who_lies_is_not_believed),
+        cmocka_unit_test(who_has_the_bytes_does_not_say_their_formats),
         cmocka_unit_test(who_goes_on_from_a_lie_is_no_liar),
         cmocka_unit_test(strangers_and_revoked_members_get_nothing),
         cmocka_unit_test(garbage_is_counted_and_nothing_else),

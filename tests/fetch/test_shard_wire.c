@@ -123,8 +123,6 @@ static void replies_come_back(void **state)
     es_shard_reply *got, *sent = calloc(1, sizeof *sent);
     *sent = (es_shard_reply){.request = 4, .text = "", .ask = ES_SHARD_FIND};
     sent->found = (es_shard_found){.layer = 60, .expert = 255, .bytes = UINT64_MAX};
-    for (size_t i = 0; i < ES_EXPERT_PARTS; i++)
-        sent->found.parts[i] = (es_wire_part){"iq4_nl", 2048, 7168, 127, 1};
     got = reply_again(sent, ES_OK, &err);
     assert_memory_equal(&got->found, &sent->found, sizeof sent->found);
     sent->ask = ES_SHARD_READ;

@@ -52,9 +52,14 @@ static void try_control_request(const uint8_t *data, size_t size)
     es_err err;
     if (es_control_request_unpack(control_memory, data, size, &a, &err) != ES_OK) return;
     ES_ASSERT(a.kind != ES_CONTROL_HELLO || es_name_valid(a.hello.name));
+    ES_ASSERT(a.change.formats == NULL || a.change.sum_count > 0);
+    for (size_t i = 0; a.change.formats != NULL && i < a.change.sum_count * ES_EXPERT_PARTS; i++)
+        ES_ASSERT(a.change.formats[i] < ES_FORMAT_COUNT);
     size_t bytes = es_control_request_pack(control_memory, &a, frame);
     ES_ASSERT(es_control_request_unpack(control_memory, frame, bytes, &b, &err) == ES_OK);
     ES_ASSERT(a.coordinator == b.coordinator && a.request == b.request && a.kind == b.kind);
+    ES_ASSERT(a.change.sum_count == b.change.sum_count &&
+              (a.change.formats == NULL) == (b.change.formats == NULL));
 }
 
 static void try_control_reply(const uint8_t *data, size_t size)

@@ -86,9 +86,10 @@ static void fleet_close(fleet *f)
     use_model(NULL);
 }
 
-/* Plans for the nodes whose bits are set, with bandwidths that are none of them alike, and makes that valid.
- */
-static void apply(fleet *f, es_placement_mode mode, size_t copies, size_t slices, unsigned who)
+/* Plans for the nodes whose bits are set, with bandwidths that are none of them alike, and makes that valid
+ * instead of the epoch that stands in the registry. */
+static void apply_as(fleet *f, es_placement_mode mode, size_t copies, size_t slices, unsigned who,
+                     es_epoch stands, es_epoch next)
 {
     es_planner_node machines[NODES_MAX] = {{.memory_bytes = 0}};
     uint64_t cells[64];
@@ -105,7 +106,6 @@ static void apply(fleet *f, es_placement_mode mode, size_t copies, size_t slices
     }
     assert_true(f->model.layer_count <= 64 && f->model.shape.experts <= 64);
     MUST(es_placement_model_cells(&f->model, slices, cells, &must_err));
-    es_epoch before = f->stands != NULL ? f->stands->epoch : (es_epoch){0, 0};
     const es_planner_request request = {.nodes = machines,
                                         .node_count = count,
                                         .layers = f->model.layers,
@@ -119,11 +119,17 @@ static void apply(fleet *f, es_placement_mode mode, size_t copies, size_t slices
                                         .heat = mode == ES_PLACE_REPLICATE ? heat : NULL,
                                         .before = f->stands,
                                         .fingerprint = f->r.model->fingerprint,
-                                        .epoch = {1, before.counter + 1}};
+                                        .epoch = next};
     MUST(es_planner_plan(&request, &d, &report, &must_err));
-    MUST(es_registry_swap(f->registry, before, d, es_clock_now_ns() + 5000000000u, &must_err));
+    MUST(es_registry_swap(f->registry, stands, d, es_clock_now_ns() + 5000000000u, &must_err));
     es_document_destroy(&f->stands);
     f->stands = d;
+}
+
+static void apply(fleet *f, es_placement_mode mode, size_t copies, size_t slices, unsigned who)
+{
+    es_epoch before = f->stands != NULL ? f->stands->epoch : (es_epoch){0, 0};
+    apply_as(f, mode, copies, slices, who, before, (es_epoch){1, before.counter + 1});
 }
 
 /* The placement that stands is in force, and nobody holds anything else. */
@@ -220,12 +226,52 @@ static void a_node_that_was_started_anew_gets_its_experts_back(void **state)
     fleet_close(&f);
 }
 
+static void run(const char *format, const fleet *f)
+{
+    char command[1024];
+    snprintf(command, sizeof command, format, f->folder, f->registry_folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* As an attacker without a key does it, or an operator who restores a backup. */
+static void a_placement_that_is_put_back_is_not_followed(void **state)
+{
+    (void)state;
+    fleet f;
+    fleet_open(&f, tiny_r1(), 2);
+    apply(&f, ES_PLACE_GROUP, 1, 1, 0x1);
+    wait_until_held(&f);
+    load_until_arrived(&f);
+    run("cp -a %2$s %1$s/backup", &f);
+    apply(&f, ES_PLACE_GROUP, 1, 1, 0x2);
+    load_until_arrived(&f);
+    run("cp -a %1$s/backup/. %2$s", &f);
+    uint64_t deadline_ns = es_clock_now_ns() + CHANGE_S * UINT64_C(1000000000);
+    es_membership_info info;
+    do {
+        assert_swarm_equals(f.swarm, &f.r, 1, &f.batches[f.calls++ % BATCHES]);
+        info = es_membership_get(f.members, NULL, 0);
+        if (es_clock_now_ns() > deadline_ns) fail_msg("it says: %s", info.why);
+    } while (strstr(info.why, "placement 1.1 is not followed: it is older than 1.2") == NULL);
+    for (int look = 0; look < 50; look++) { /* and nothing moves */
+        assert_swarm_equals(f.swarm, &f.r, 1, &f.batches[f.calls++ % BATCHES]);
+        zmq_poll(NULL, 0, 5);
+    }
+    assert_true(arrived(&f));
+    /* the way on */
+    apply_as(&f, ES_PLACE_GROUP, 2, 1, 0x3, (es_epoch){1, 1}, (es_epoch){2, 1});
+    load_until_arrived(&f);
+    assert_string_equal(es_membership_get(f.members, NULL, 0).why, "");
+    fleet_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(modes_and_nodes_change_under_a_load),
         cmocka_unit_test(experts_are_cut_and_made_whole_under_a_load),
         cmocka_unit_test(a_node_that_was_started_anew_gets_its_experts_back),
+        cmocka_unit_test(a_placement_that_is_put_back_is_not_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

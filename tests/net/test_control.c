@@ -1,5 +1,6 @@
 /* Control messages: round trips, and what is refused in them. */
 #include "net/control.h"
+#include "proto/essaim.pb-c.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +50,7 @@ static void changes_of_units_come_back(void **state)
     for (uint32_t i = 0; i < ES_UNITS_MAX; i++)
         units[i] = (es_units){UINT32_MAX, UINT32_MAX - 1, 1, UINT32_MAX - 1, UINT32_MAX};
     es_control_request got,
-        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX, NULL, 0}};
+        sent = {.coordinator = 9, .request = 3, .change = {UINT64_MAX, units, ES_UNITS_MAX, NULL, 0, NULL}};
     es_err err = {.text = ""};
     static const es_control_kind KINDS[] = {ES_CONTROL_LOAD, ES_CONTROL_DROP};
     for (size_t i = 0; i < 2; i++) {
@@ -85,11 +86,33 @@ static void checksums_come_back_with_the_units_they_are_of(void **state)
     uint8_t sums[3 * ES_CONTENT_SUM_BYTES];
     for (size_t i = 0; i < sizeof sums; i++) sums[i] = (uint8_t)i;
     es_control_request got,
-        sent = {.coordinator = 9, .kind = ES_CONTROL_LOAD, .change = {1, units, 2, sums, 3}};
+        sent = {.coordinator = 9, .kind = ES_CONTROL_LOAD, .change = {1, units, 2, sums, 3, NULL}};
     size_t count = es_control_request_pack(memory, &sent, frame);
     if (es_control_request_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
     assert_int_equal(got.change.sum_count, 3);
     assert_memory_equal(got.change.sums, sums, sizeof sums);
+    assert_null(got.change.formats);
+    uint8_t formats[3 * ES_EXPERT_PARTS] = {ES_FORMAT_FP8, ES_FORMAT_IQ4_NL, ES_FORMAT_F32};
+    sent.change.formats = formats;
+    count = es_control_request_pack(memory, &sent, frame);
+    if (es_control_request_unpack(memory, frame, count, &got, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_memory_equal(got.change.formats, formats, sizeof formats);
+    formats[8] = ES_FORMAT_COUNT;
+    count = es_control_request_pack(memory, &sent, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "control request: formats: "));
+    /* formats of experts without checksums */
+    Essaim__V1__ControlRequest m = ESSAIM__V1__CONTROL_REQUEST__INIT;
+    Essaim__V1__Change change = ESSAIM__V1__CHANGE__INIT;
+    m.protocol = ES_PROTOCOL;
+    m.coordinator = 9;
+    m.body_case = ESSAIM__V1__CONTROL_REQUEST__BODY_LOAD;
+    m.load = &change;
+    change.formats = (ProtobufCBinaryData){3, formats};
+    count = essaim__v1__control_request__pack(&m, frame);
+    assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);
+    assert_string_equal(err.text, "control request: formats: 3 bytes for 0 experts with checksums");
+    sent.change.formats = NULL;
     sent.change.sum_count = 2;
     count = es_control_request_pack(memory, &sent, frame);
     assert_int_equal(es_control_request_unpack(memory, frame, count, &got, &err), ES_INVALID);

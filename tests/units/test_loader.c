@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { WAIT_MS = 20000 };
 
@@ -68,7 +69,7 @@ static es_node_state settle(const fixture *f)
 
 static void change(const fixture *f, uint64_t epoch, es_units units, bool load)
 {
-    MUST(es_loader_change(f->loader, &(es_units_change){epoch, &units, 1, NULL, 0}, load, &must_err));
+    MUST(es_loader_change(f->loader, &(es_units_change){epoch, &units, 1, NULL, 0, NULL}, load, &must_err));
 }
 
 static void check_held(const fixture *f, const es_units *want, size_t count)
@@ -125,12 +126,12 @@ static void asking_again_changes_nothing_and_stale_epochs_are_refused(void **unu
     }
     assert_ptr_equal(es_loader_holding(f.loader), before);
     const es_units other = {2, 4, 1, 0, 1}, none = {0, 0, 1, 0, 1};
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0}, true, &err),
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0, NULL}, true, &err),
                      ES_STALE);
-    assert_string_equal(err.text, "epoch 6: this node follows epoch 7");
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0}, false, &err),
+    assert_string_equal(err.text, "epoch 0.6: this node follows epoch 0.7");
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0, NULL}, false, &err),
                      ES_STALE);
-    assert_int_equal(es_loader_change(f.loader, &(es_units_change){9, &none, 1, NULL, 0}, true, &err),
+    assert_int_equal(es_loader_change(f.loader, &(es_units_change){9, &none, 1, NULL, 0, NULL}, true, &err),
                      ES_INVALID);
     assert_int_equal(es_loader_epoch(f.loader), 7);
     check_held(&f, (es_units[]){{2, 3, 1, 0, 1}}, 1);
@@ -147,7 +148,8 @@ static void too_many_changes_at_once_are_refused(void **unused)
     es_status status = ES_OK;
     int taken = 0;
     for (; taken < 100 && status == ES_OK; taken++)
-        status = es_loader_change(f.loader, &(es_units_change){1, &units, 1, NULL, 0}, taken % 2 == 0, &err);
+        status =
+            es_loader_change(f.loader, &(es_units_change){1, &units, 1, NULL, 0, NULL}, taken % 2 == 0, &err);
     assert_int_equal(status, ES_UNAVAILABLE);
     assert_int_equal(taken, 17);
     assert_int_equal(settle(&f).phase, ES_NODE_READY);
@@ -271,7 +273,7 @@ static void any_order_of_changes_ends_in_what_they_say(void **unused)
                                     (uint32_t)rand_r(&seed) % (8 - first) + 1,
                                     (uint32_t)rand_r(&seed) % slices, slices};
             bool load = rand_r(&seed) % 2 == 0;
-            const es_units_change c = {(uint64_t)i, &units, 1, NULL, 0};
+            const es_units_change c = {(uint64_t)i, &units, 1, NULL, 0, NULL};
             while (es_loader_change(f.loader, &c, load, NULL) == ES_UNAVAILABLE) es_loader_poll(f.loader);
             es_chunk_set_change(&want, &units, 1, load);
             if (rand_r(&seed) % 3 == 0) es_loader_poll(f.loader);
@@ -291,6 +293,52 @@ static void any_order_of_changes_ends_in_what_they_say(void **unused)
     }
 }
 
+/* Nothing that a peer says could make up for what the placement leaves out. */
+static void what_cannot_be_fetched_says_why(void **unused)
+{
+    (void)unused;
+    fixture f;
+    es_expert_store *full;
+    es_fetcher *fetcher;
+    char empty[TEST_PATH_MAX + 8];
+    const char *paths[] = {f.shards}, *empty_paths[] = {empty};
+    folder_make(f.folder);
+    shards_cut(wide_v3(), ES_FORMAT_COUNT, 1, f.folder, f.shards);
+    full = store_open(paths, 1);
+    snprintf(empty, sizeof empty, "%s/empty", f.folder);
+    assert_int_equal(mkdir(empty, 0700), 0);
+    MUST(es_unit_file_write_empty(empty, es_expert_store_shape(full), es_expert_store_fingerprint(full),
+                                  &must_err));
+    f.store = store_open(empty_paths, 1);
+    const es_fetcher_options fetching = {.dir = empty,
+                                         .shape = es_expert_store_shape(f.store),
+                                         .fingerprint = es_expert_store_fingerprint(f.store),
+                                         .name = "me"};
+    MUST(es_fetcher_start(&fetching, &fetcher, &must_err));
+    const es_loader_options options = {.store = f.store, .fetcher = fetcher};
+    MUST(es_loader_create(&options, &f.loader, &must_err));
+    const es_units units = {1, 0, 2, 0, 1};
+    uint8_t sums[2 * ES_CONTENT_SUM_BYTES], formats[2 * ES_EXPERT_PARTS] = {0};
+    memset(sums, 7, sizeof sums);
+    es_units_change all = {1, &units, 1, NULL, 0, NULL};
+    MUST(es_loader_change(f.loader, &all, true, &must_err));
+    assert_non_null(strstr(settle(&f).failure, "for no checksum came with it"));
+    all.sums = sums, all.sum_count = 2;
+    MUST(es_loader_change(f.loader, &all, true, &must_err));
+    assert_non_null(strstr(settle(&f).failure, "the placement was made by an earlier version"));
+    all.formats = formats;
+    MUST(es_loader_change(f.loader, &all, true, &must_err));
+    assert_non_null(strstr(settle(&f).failure, "nobody is known here who could have it"));
+    all.formats = NULL; /* what was said of one placement's bytes is not said of another's */
+    MUST(es_loader_change(f.loader, &all, true, &must_err));
+    assert_non_null(strstr(settle(&f).failure, "the placement was made by an earlier version"));
+    es_loader_destroy(&f.loader);
+    es_fetcher_stop(&fetcher);
+    es_expert_store_close(&f.store);
+    es_expert_store_close(&full);
+    folder_remove(f.folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +351,7 @@ int main(void)
         cmocka_unit_test(damage_keeps_a_unit_out),
         cmocka_unit_test(all_that_is_there_is_held),
         cmocka_unit_test(any_order_of_changes_ends_in_what_they_say),
+        cmocka_unit_test(what_cannot_be_fetched_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
