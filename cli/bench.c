@@ -26,7 +26,7 @@ typedef struct bench_values {
     size_t hidden, intermediate, experts, rows, threads, seconds;
     int format;
     const char *isa, *shard;
-    bool json;
+    bool hidden_given, intermediate_given, format_given, json;
 } bench_values;
 
 /* Medians of one run. */
@@ -62,7 +62,7 @@ static uint64_t next(bench *b)
 
 static es_status no_memory(es_err *err)
 {
-    return es_err_set(err, ES_NO_MEMORY, "bench: memory for the experts");
+    return es_err_set(err, ES_NO_MEMORY, "memory for the experts");
 }
 
 /* Rows that arrive as they travel, each for one expert with weight 1. */
@@ -241,9 +241,15 @@ static es_status check(const void *arg, es_err *err)
     const bench_values *v = arg;
     size_t block = es_format_describe((es_format)v->format)->block_cols;
     if (strcmp(v->what, "expert") != 0)
-        return es_err_set(err, ES_INVALID, "bench: \"%s\" is not among: expert", v->what);
+        return es_err_set(err, ES_INVALID, "\"%s\" is not among: expert", v->what);
+    if (v->shard != NULL && (v->hidden_given || v->intermediate_given || v->format_given))
+        return es_err_set(err, ES_INVALID, "--shard states its own sizes and format: leave out %s",
+                          v->hidden_given         ? "--hidden"
+                          : v->intermediate_given ? "--intermediate"
+                                                  : "--format");
     if (v->shard == NULL && (v->hidden % block != 0 || v->intermediate % block != 0))
-        return es_err_set(err, ES_INVALID, "bench: sizes are no multiples of %zu, the block of %s", block,
+        return es_err_set(err, ES_INVALID,
+                          "--hidden and --intermediate have to be multiples of %zu, the block of %s", block,
                           es_format_describe((es_format)v->format)->name);
     return ES_OK;
 }
@@ -303,6 +309,7 @@ static const es_option OPTIONS[] = {
      .kind = ES_OPTION_COUNT,
      .argument = "N",
      .at = offsetof(bench_values, hidden),
+     .given_at = offsetof(bench_values, hidden_given),
      .min = 32,
      .max = 1 << 20,
      .initial = "7168",
@@ -311,6 +318,7 @@ static const es_option OPTIONS[] = {
      .kind = ES_OPTION_COUNT,
      .argument = "N",
      .at = offsetof(bench_values, intermediate),
+     .given_at = offsetof(bench_values, intermediate_given),
      .min = 32,
      .max = 1 << 20,
      .initial = "2048",
@@ -326,6 +334,7 @@ static const es_option OPTIONS[] = {
     {.name = "--format",
      .kind = ES_OPTION_CHOICE,
      .at = offsetof(bench_values, format),
+     .given_at = offsetof(bench_values, format_given),
      .choices = FORMATS,
      .initial = "q8_0",
      .help = "how weights are stored"},
@@ -355,7 +364,7 @@ static const es_option OPTIONS[] = {
      .argument = "NAME",
      .at = offsetof(bench_values, isa),
      .fallback = "the best",
-     .help = "kernel set: ref, avx2, avx512"},
+     .help = "kernel set: ref, avx2, avx512, neon"},
     {.name = "--seconds",
      .kind = ES_OPTION_COUNT,
      .argument = "S",

@@ -9,8 +9,10 @@
 #include "weights/expert_index.h"
 #include "weights/expert_store.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PANELS_DRAWN = 16 /* random panels of a matrix; the rest repeat them */ };
 
@@ -36,7 +38,7 @@ static uint64_t next(drawing *draw)
 
 static es_status no_memory(es_err *err)
 {
-    return es_err_set(err, ES_NO_MEMORY, "bench: memory for the experts");
+    return es_err_set(err, ES_NO_MEMORY, "memory for the experts");
 }
 
 /* Random codes of one float: finite and below 1 whatever the format. */
@@ -162,7 +164,9 @@ static es_status take_layer(es_bench_shard *shard, size_t layer, size_t most, es
 static es_status open_shard(const char *path, size_t experts, es_bench_weights *w, es_arena *arena,
                             es_err *err)
 {
-    if (!es_expert_index_takes(path)) return es_err_set(err, ES_INVALID, "%s: no shard", path);
+    if (!es_expert_index_takes(path))
+        return es_err_set(err, ES_INVALID, "%s: %s", path,
+                          access(path, R_OK) == 0 ? "no shard" : strerror(errno));
     es_bench_shard *shard = w->shard = es_arena_take(arena, 1, sizeof *shard);
     if (shard == NULL) return no_memory(err);
     shard->experts = es_arena_take(arena, experts, sizeof *shard->experts);

@@ -93,13 +93,25 @@ static double middle_p50(const json_t *nodes)
     return middle;
 }
 
+/* One that has not said hello yet has no name: where it is sought, at full length. */
+static void put_name(const json_t *node, FILE *out)
+{
+    static const char SCHEME[] = "tcp://";
+    const char *name = text(node, "name"), *where = text(node, "endpoint");
+    if (strncmp(where, SCHEME, sizeof SCHEME - 1) == 0) where += sizeof SCHEME - 1;
+    if (name[0] != '\0')
+        put_clean(name, NAME_WIDTH, out);
+    else
+        put_clean(where, es_size_max(strlen(where), NAME_WIDTH), out);
+}
+
 static void put_node(const cluster_view *v, const json_t *node, double middle, FILE *out)
 {
     const json_t *latency = at(node, "latency_ms");
     bool up = strcmp(text(node, "state"), "up") == 0,
          late = middle > 0 && number(latency, "p50") > 2 * middle;
     if (v->colours && (!up || late)) fputs(up ? "\033[33m" : "\033[31m", out);
-    put_clean(text(node, "name"), NAME_WIDTH, out);
+    put_name(node, out);
     fputc(' ', out);
     put_clean(text(node, "state"), 8, out);
     fprintf(out, "%8.0f %9.1f ", number(node, "experts"), number(node, "calls_per_s"));

@@ -27,12 +27,11 @@ enum {
     RUNS_QUICK = 3,
     ROUNDS = 300,
     ROUNDS_QUICK = 50,
-    PEER_KEY_BYTES = ES_KEY_TEXT_BYTES,
     PHASES = 4 /* beside the links */
 };
 
 /* The whole run takes about 20 s at most, however many peers there are. */
-static const uint64_t LINKS_NS = 16000000000, BULK_NS_MAX = 1500000000, ROUNDS_NS_MAX = 1000000000;
+static const uint64_t LINKS_NS = 12000000000, BULK_NS_MAX = 1500000000, ROUNDS_NS_MAX = 1000000000;
 static const uint64_t BULK_BYTES = 256 << 20, BULK_BYTES_QUICK = 4 << 20, DISK_BYTES = 1 << 30,
                       DISK_BYTES_QUICK = 128 << 20;
 
@@ -165,15 +164,14 @@ static void check_machine(doctor *d)
 /* The coordinator's version and model, as its API says them: of the fingerprint five bytes. */
 static void check_coordinator(doctor *d)
 {
-    cli_server server = d->values->server;
+    const cli_server *server = &d->values->server;
     json_t *props = NULL;
     long code = 0;
     es_err err = {.text = ""};
-    if (server.url == NULL) return;
-    if (server.key == NULL) server.key = getenv("ESSAIM_API_KEY");
-    es_status status = cli_fetch_json(&server, "/props", &code, &props, &err);
+    if (server->url == NULL) return;
+    es_status status = cli_fetch_json(server, "/props", &code, &props, &err);
     if (status == ES_OK && code != 200)
-        es_err_set(&err, ES_UNAVAILABLE, "%s/props: HTTP %ld", server.url, code);
+        es_err_set(&err, ES_UNAVAILABLE, "%s/props: HTTP %ld", server->url, code);
     if (status != ES_OK || code != 200) {
         es_finding *f =
             es_findings_add(&d->findings, ES_FINDING_BAD, "coordinator.reach", NAN, "", "%s", err.text);
@@ -219,7 +217,7 @@ static es_status list_members(doctor *d, es_err *err)
     es_registry *registry = NULL;
     es_registry_view *view = NULL;
     if (d->values->registry.folder == NULL && d->values->registry.etcd == NULL) return ES_OK;
-    es_status status = es_registry_open_existing(&d->values->registry, &registry, err);
+    es_status status = es_registry_open(&d->values->registry, &registry, err);
     if (status == ES_OK) status = es_registry_view_get(registry, &view, err);
     for (size_t n = 0; status == ES_OK && n < view->node_count; n++)
         status = add_member(d, &view->nodes[n], err);
@@ -255,45 +253,62 @@ static es_status open_net(doctor *d, es_err *err)
     return status == ES_OK ? es_net_open(&options, &d->net, err) : status;
 }
 
-static es_status measure_link(doctor *d, const char *peer, es_link_report *ret_report, es_err *err)
+/* One that is being connected to. */
+typedef struct opened {
+    es_link_options options;
+    es_prober *link; /* NULL: err says why */
+    es_status status;
+    es_err err;
+} opened;
+
+static es_status open_link(const doctor *d, const char *peer, opened *to)
 {
-    char at[ES_ENDPOINT_TEXT_MAX], key[PEER_KEY_BYTES];
+    char at[ES_ENDPOINT_TEXT_MAX];
     es_endpoint endpoint;
     const char *comma = strchr(peer, ',');
     size_t length = comma != NULL ? (size_t)(comma - peer) : strlen(peer);
-    if (length >= sizeof at || (comma != NULL && strlen(comma + 1) >= sizeof key))
-        return es_err_set(err, ES_INVALID, "--peer is HOST:PORT or HOST:PORT,KEY");
+    if (length >= sizeof at || (comma != NULL && !es_key_valid(comma + 1)))
+        return es_err_set(&to->err, ES_INVALID, "--peer is HOST:PORT or HOST:PORT,KEY");
     memcpy(at, peer, length);
     at[length] = '\0';
-    if (comma != NULL) strcpy(key, comma + 1);
     uint64_t each_ns = LINKS_NS / d->peers.count / 3;
     bool quick = d->values->quick;
-    const es_link_options options = {.server_key = comma != NULL ? key : NULL,
-                                     .rounds = quick ? ROUNDS_QUICK : ROUNDS,
-                                     .rounds_ns = each_ns < ROUNDS_NS_MAX ? each_ns : ROUNDS_NS_MAX,
-                                     .bulk_bytes = quick ? BULK_BYTES_QUICK : BULK_BYTES,
-                                     .bulk_ns = each_ns < BULK_NS_MAX ? each_ns : BULK_NS_MAX};
-    es_status status = es_endpoint_parse_connect(at, &endpoint, err);
-    return status == ES_OK ? es_link_measure(d->net, &endpoint, &options, ret_report, err) : status;
+    to->options = (es_link_options){.server_key = comma != NULL ? comma + 1 : NULL,
+                                    .rounds = quick ? ROUNDS_QUICK : ROUNDS,
+                                    .rounds_ns = each_ns < ROUNDS_NS_MAX ? each_ns : ROUNDS_NS_MAX,
+                                    .bulk_bytes = quick ? BULK_BYTES_QUICK : BULK_BYTES,
+                                    .bulk_ns = each_ns < BULK_NS_MAX ? each_ns : BULK_NS_MAX};
+    es_status status = es_endpoint_parse_connect(at, &endpoint, &to->err);
+    return status == ES_OK ? es_link_open(d->net, &endpoint, &to->options, &to->link, &to->err) : status;
 }
 
-static void check_links(doctor *d)
+/* All are connected to at once, and measured one after the other. */
+static es_status check_links(doctor *d, es_err *err)
 {
     const es_link_context context = {.prospect = d->measured ? &d->prospect : NULL,
                                      .subject = d->has_subject ? &d->subject : NULL,
                                      .card_bytes_per_s = d->card_bytes_per_s,
                                      .encrypt_bytes_per_s = d->speeds.encrypt_bytes_per_s};
+    if (d->peers.count == 0) return ES_OK;
+    opened *all = es_arena_take(d->arena, d->peers.count, sizeof *all);
+    if (all == NULL) return es_err_set(err, ES_NO_MEMORY, "links");
+    for (size_t i = 0; i < d->peers.count; i++) {
+        d->links[i].peer = d->peers.item[i];
+        all[i].status = open_link(d, d->links[i].peer, &all[i]);
+    }
     for (size_t i = 0; i < d->peers.count && !es_signals_stop_asked(); i++) {
-        es_err err = {.text = ""};
+        opened *o = &all[i];
         doctor_link *link = &d->links[i];
-        link->peer = d->peers.item[i];
-        es_status status = measure_link(d, link->peer, &link->report, &err);
-        link->measured = status == ES_OK;
+        if (o->status == ES_OK) o->status = es_link_measure(o->link, &link->report, &o->err);
+        link->measured = o->status == ES_OK;
         char peer[64];
         snprintf(peer, sizeof peer, "%.*s", (int)strcspn(link->peer, ","), link->peer);
-        es_link_tell(&context, peer, &link->report, status, &err, &d->findings);
+        es_link_tell(&context, peer, &link->report, o->status, &o->err, &d->findings);
+        es_link_close(&o->link);
         advance(d);
     }
+    for (size_t i = 0; i < d->peers.count; i++) es_link_close(&all[i].link);
+    return ES_OK;
 }
 
 /* A card whose speed is not told, or that does not reach it, is as fast as its best link; encryption is no
@@ -314,7 +329,8 @@ static void learn_from_links(doctor *d)
     if (!isinf(round_trip)) d->machine.round_trip_s = round_trip;
 }
 
-/* This machine, and those of the peers that told their figures. */
+/* This machine, as the coordinator that links were measured from, and those of the peers that told their
+ * figures. */
 static es_status save(const doctor *d, es_err *err)
 {
     es_machine *machines = calloc(d->peers.count + 1, sizeof *machines);
@@ -324,6 +340,9 @@ static es_status save(const doctor *d, es_err *err)
     for (size_t i = 0; i < d->peers.count; i++) {
         const es_link_report *r = &d->links[i].report;
         const es_probe_machine *told = &r->peer.machine;
+        if (r->rounds == 0)
+            fprintf(stderr, "essaim doctor: %.*s was not measured and is not in %s\n",
+                    (int)strcspn(d->peers.item[i], ","), d->peers.item[i], d->values->save);
         if (r->rounds == 0) continue;
         if (told->memory_bytes == 0 || told->cores == 0 || told->read_bytes_per_s <= 0) {
             fprintf(stderr,
@@ -345,6 +364,7 @@ static es_status save(const doctor *d, es_err *err)
             if (m->nic_bytes_per_s <= 0) m->nic_bytes_per_s = fmin(r->to_bytes_per_s, r->from_bytes_per_s);
         }
         memcpy(m->name, r->peer.name, sizeof m->name);
+        machines[0].role = ES_ROLE_COORDINATOR;
     }
     es_status status = es_machines_save(d->values->save, machines, count, err);
     free(machines);
@@ -403,10 +423,10 @@ static es_status examine(doctor *d, es_err *err)
     check_machine(d);
     check_coordinator(d);
     advance(d);
-    check_links(d);
+    status = check_links(d, err);
     es_progress_finish(&d->progress);
     learn_from_links(d);
-    return ES_OK;
+    return status;
 }
 
 static es_status run(const void *arg, es_err *err)

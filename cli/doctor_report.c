@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ID_WIDTH_MAX = 40 };
+enum { ID_WIDTH_MAX = 44, FEW_LINKS = 2 };
 
 static void print_finding(const es_finding *f, int width, bool colours, FILE *out)
 {
@@ -16,6 +16,20 @@ static void print_finding(const es_finding *f, int width, bool colours, FILE *ou
             colours ? "\033[0m" : "", width, f->id, f->value);
     if (f->cost[0] != '\0') fprintf(out, "%-*s  costs  %s\n", width + 9, "", f->cost);
     if (f->mend[0] != '\0') fprintf(out, "%-*s  mend   %s\n", width + 9, "", f->mend);
+}
+
+/* Of many links what is well stands in their table; findings tell the rest. */
+static bool is_in_table(const doctor_report *r, const es_finding *f)
+{
+    return r->link_count > FEW_LINKS && f->state == ES_FINDING_OK && strncmp(f->id, "link.", 5) == 0;
+}
+
+static void print_rate(double bytes_per_s, FILE *out)
+{
+    if (bytes_per_s > 0)
+        fprintf(out, " %7.3g Gb/s", bytes_per_s * 8e-9);
+    else
+        fprintf(out, " %12s", "-");
 }
 
 /* Links side by side: what an operator of several machines looks at first. */
@@ -27,12 +41,14 @@ static void print_links(const doctor_report *r, FILE *out)
     for (size_t i = 0; i < r->link_count; i++) {
         const es_link_report *l = &r->links[i].report;
         fprintf(out, "%-28.*s", (int)strcspn(r->links[i].peer, ","), r->links[i].peer);
-        if (l->rounds == 0)
-            fprintf(out, " not measured\n");
-        else
-            fprintf(out, " %-14.14s %7.0f us %7.0f us %7.0f us %7.3g Gb/s %7.3g Gb/s %+7.1f ms\n",
-                    l->peer.name, 1e6 * l->round_trip_s, 1e6 * l->late_s, 1e6 * l->network_s,
-                    l->to_bytes_per_s * 8e-9, l->from_bytes_per_s * 8e-9, 1e3 * l->clock_ahead_s);
+        if (l->rounds == 0) fprintf(out, " not measured\n");
+        if (l->rounds == 0) continue;
+        fprintf(out, " %-14.14s %7.0f us %7.0f us %7.0f us", l->peer.name, 1e6 * l->round_trip_s,
+                1e6 * l->late_s, 1e6 * l->network_s);
+        print_rate(l->to_bytes_per_s, out);
+        print_rate(l->from_bytes_per_s, out);
+        double clock_ms = round(1e4 * l->clock_ahead_s) / 10;
+        fprintf(out, fabs(clock_ms) > 0 ? " %+7.1f ms\n" : " %7.0f ms\n", fabs(clock_ms) > 0 ? clock_ms : 0);
     }
 }
 
@@ -42,7 +58,8 @@ void doctor_report_text(const doctor_report *r, bool colours, FILE *out)
     for (size_t i = 0; i < r->findings->count; i++)
         width = es_size_max(width, es_size_min(strlen(r->findings->items[i].id), ID_WIDTH_MAX));
     for (size_t i = 0; i < r->findings->count; i++)
-        print_finding(&r->findings->items[i], (int)width, colours, out);
+        if (!is_in_table(r, &r->findings->items[i]))
+            print_finding(&r->findings->items[i], (int)width, colours, out);
     print_links(r, out);
     fprintf(out, "\n%zu ok, %zu to look at, %zu bad, %zu not known\n",
             es_findings_of(r->findings, ES_FINDING_OK), es_findings_of(r->findings, ES_FINDING_WARN),

@@ -7,7 +7,6 @@
 
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { LOOK_MS = 250 };
@@ -92,17 +91,15 @@ static es_status look(const drain_values *v, const cli_server *server, bool *ret
 static es_status run(const void *arg, es_err *err)
 {
     const drain_values *v = arg;
-    cli_server server = v->server;
     char told[512] = "";
     bool over = false;
     uint64_t deadline_ns = es_clock_now_ns() + v->wait_s * 1000000000u;
-    if (server.key == NULL) server.key = getenv("ESSAIM_API_KEY");
     es_status status = es_signals_start(err);
-    if (status == ES_OK) status = order(&server, v->node, err);
+    if (status == ES_OK) status = order(&v->server, v->node, err);
     while (status == ES_OK && !over) {
         struct pollfd fd = {es_signals_fd(), POLLIN, 0};
         poll(&fd, 1, LOOK_MS); /* the order is taken up before the first look */
-        status = look(v, &server, &over, told, sizeof told, err);
+        status = look(v, &v->server, &over, told, sizeof told, err);
         if (over || status != ES_OK) break;
         if (es_signals_stop_asked())
             return es_err_set(err, ES_CANCELLED, "not waited for; %s goes on draining", v->node);
@@ -128,24 +125,6 @@ static const es_option OPTIONS[] = {
      .positional = true,
      .required = true,
      .help = "the node's name, as essaim status shows it"},
-    {.name = "--url",
-     .kind = ES_OPTION_TEXT,
-     .argument = "URL",
-     .at = offsetof(drain_values, server.url),
-     .initial = "http://127.0.0.1:8080",
-     .help = "the coordinator's server"},
-    {.name = "--api-key",
-     .kind = ES_OPTION_TEXT,
-     .argument = "KEY",
-     .at = offsetof(drain_values, server.key),
-     .fallback = "what ESSAIM_API_KEY holds",
-     .help = "one of its API keys"},
-    {.name = "--ca",
-     .kind = ES_OPTION_TEXT,
-     .argument = "FILE",
-     .at = offsetof(drain_values, server.ca_file),
-     .fallback = "the system's",
-     .help = "certificates to trust"},
     {.name = "--wait",
      .kind = ES_OPTION_COUNT,
      .argument = "N",
@@ -162,7 +141,12 @@ static const es_option OPTIONS[] = {
 };
 
 static const es_option_set SETS[] = {
-    {.heading = "What", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]}};
+    {.heading = "What", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
+    {.heading = "Server",
+     .options = CLI_SERVER_OPTIONS,
+     .count = CLI_SERVER_OPTION_COUNT,
+     .at = offsetof(drain_values, server)},
+};
 static const es_example EXAMPLES[] = {
     {"essaim drain n3 --url http://head:8080 && ssh n3 systemctl restart essaim-expert-node",
      "one step of a rolling restart"}};
@@ -174,7 +158,7 @@ const es_command CLI_DRAIN = {
              "off, and says so. A "
              "node that is started again is a member as before.",
     .sets = SETS,
-    .set_count = 1,
+    .set_count = 2,
     .examples = EXAMPLES,
     .example_count = 1,
     .values_bytes = sizeof(drain_values),

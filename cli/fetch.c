@@ -10,6 +10,34 @@
 enum { TIMEOUT_MS = 5000 };
 static const size_t BYTES_MAX = 64u << 20;
 
+const es_option CLI_SERVER_OPTIONS[CLI_SERVER_OPTION_COUNT] = {
+    {.name = "--url",
+     .kind = ES_OPTION_TEXT,
+     .argument = "URL",
+     .at = offsetof(cli_server, url),
+     .initial = "http://127.0.0.1:8080",
+     .help = "the coordinator's server"},
+    {.name = "--api-key",
+     .kind = ES_OPTION_TEXT,
+     .argument = "KEY",
+     .at = offsetof(cli_server, key),
+     .fallback = "what ESSAIM_API_KEY holds",
+     .help = "one of its API keys"},
+    {.name = "--ca",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(cli_server, ca_file),
+     .fallback = "the system's",
+     .help = "certificates to trust"},
+};
+
+/* NULL: there is none. A variable that is set and empty is none too, as scripts leave it. */
+static const char *key_of(const cli_server *server)
+{
+    const char *key = server->key != NULL ? server->key : getenv("ESSAIM_API_KEY");
+    return key != NULL && key[0] != '\0' ? key : NULL;
+}
+
 typedef struct body {
     char *text;
     size_t bytes, room;
@@ -39,9 +67,10 @@ static es_status transfer(CURL *curl, const cli_server *server, const char *path
     char url[1024], header[512], why[CURL_ERROR_SIZE] = "";
     if ((size_t)snprintf(url, sizeof url, "%s%s", server->url, path) >= sizeof url)
         return es_err_set(err, ES_INVALID, "the URL is longer than %zu bytes", sizeof url - 1);
-    if (server->key != NULL) {
-        if ((size_t)snprintf(header, sizeof header, "Authorization: Bearer %s", server->key) >= sizeof header)
-            return es_err_set(err, ES_INVALID, "the key is too long");
+    const char *key = key_of(server);
+    if (key != NULL) {
+        if ((size_t)snprintf(header, sizeof header, "Authorization: Bearer %s", key) >= sizeof header)
+            return es_err_set(err, ES_INVALID, "the API key is too long");
         *headers = curl_slist_append(NULL, header);
     }
     if (post != NULL) {
@@ -66,6 +95,17 @@ static es_status transfer(CURL *curl, const cli_server *server, const char *path
                       why[0] != '\0' ? why : curl_easy_strerror(code));
 }
 
+/* The server wants a key, or another one. */
+static es_status refused(const cli_server *server, const char *path, const json_t *answer, es_err *err)
+{
+    const char *message = json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
+    return es_err_set(err, ES_INVALID, "%s%s: HTTP 401: %.200s; %s", server->url, path,
+                      message != NULL ? message : "no reason given",
+                      key_of(server) == NULL ? "give --api-key KEY, or set ESSAIM_API_KEY"
+                      : server->key != NULL  ? "it was sent what --api-key says"
+                                             : "it was sent what ESSAIM_API_KEY holds");
+}
+
 static es_status ask(const cli_server *server, const char *path, const char *post, long *ret_code,
                      json_t **ret_object, es_err *err)
 {
@@ -79,7 +119,10 @@ static es_status ask(const cli_server *server, const char *path, const char *pos
         json_error_t why;
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_code);
         json_t *object = b.bytes > 0 ? json_loadb(b.text, b.bytes, JSON_REJECT_DUPLICATES, &why) : NULL;
-        if (json_is_object(object)) {
+        if (*ret_code == 401) {
+            status = refused(server, path, object, err);
+            json_decref(object);
+        } else if (json_is_object(object)) {
             *ret_object = object;
         } else {
             json_decref(object);

@@ -4,7 +4,9 @@
 #include "base/machine.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/join_check.h"
 #include "cli/join_state.h"
+#include "cli/join_token.h"
 #include "cluster/token.h"
 #include "fetch/ask.h"
 #include "net/key_file.h"
@@ -21,13 +23,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 10000, ARGS_MAX = 48 + 2 * CLI_JOIN_SHARDS_MAX + 2 * ES_REGISTRY_OPTION_COUNT, PORTS = 3 };
+enum {
+    ANSWER_MS = 10000,
+    TOKEN_MS = 120000,
+    ARGS_MAX = 48 + 2 * CLI_JOIN_SHARDS_MAX + 2 * ES_REGISTRY_OPTION_COUNT,
+    PORTS = 3
+};
 
 /* Beside what weights take. */
 static const uint64_t MARGIN_BYTES = 1u << 30;
 
 typedef struct join_values {
-    const char *token, *dir, *name, *listen, *memory;
+    const char *token, *token_file, *dir, *name, *listen, *memory;
     es_option_list shards;
     size_t threads;
     const char *advertise, *rack;
@@ -204,12 +211,38 @@ static size_t registry_option(const char *name)
 }
 
 /* With etcd the node announces itself, so it has to reach it: known now, not when nobody finds the node. */
-static es_status try_registry(const es_joined *joined, cli_join_state *state, es_err *err)
+static es_status try_etcd(const cli_join_state *state, es_err *err)
 {
     es_registry_options options;
     es_registry *registry = NULL;
+    char text[ES_ERR_TEXT_MAX];
+    cli_join_state_registry(state, &options);
+    fprintf(stderr, "asking etcd at %s\n", options.etcd);
+    es_status status = es_registry_open(&options, &registry, err);
+    es_registry_close(&registry);
+    if (status == ES_OK) return ES_OK;
+    snprintf(text, sizeof text, "%s", err->text);
+    return es_err_set(err, status,
+                      "%.300s: this swarm's registry is etcd at %.200s, where this machine announces itself; "
+                      "try again with --etcd and its like, the token stays good for this machine",
+                      text, options.etcd);
+}
+
+/* All was said here; a user may be allowed one prefix only, which else the coordinator tells. */
+static bool knows_etcd(const cli_join_state *state)
+{
+    es_registry_options options;
+    cli_join_state_registry(state, &options);
+    return options.etcd != NULL && options.prefix != NULL;
+}
+
+/* Where the swarm's registry is, as the coordinator told, where nobody said otherwise here. */
+static es_status take_told_registry(const es_joined *joined, cli_join_state *state, es_err *err)
+{
+    es_registry_options options;
     es_status status = ES_OK;
     cli_join_state_registry(state, &options);
+    bool tried = knows_etcd(state);
     if (joined->etcd[0] == '\0' && options.etcd != NULL)
         return es_err_set(err, ES_INVALID, "--etcd: this swarm has none, its coordinator keeps the registry");
     if (joined->etcd[0] == '\0') return ES_OK;
@@ -220,17 +253,7 @@ static es_status try_registry(const es_joined *joined, cli_join_state *state, es
     if (status == ES_OK && options.prefix == NULL && joined->etcd_prefix[0] != '\0')
         status =
             cli_join_state_set_registry(state, registry_option("--etcd-prefix"), joined->etcd_prefix, err);
-    cli_join_state_registry(state, &options);
-    if (status == ES_OK) fprintf(stderr, "asking etcd at %s\n", options.etcd);
-    if (status == ES_OK) status = es_registry_open(&options, &registry, err);
-    es_registry_close(&registry);
-    if (status == ES_OK) return ES_OK;
-    char text[ES_ERR_TEXT_MAX];
-    snprintf(text, sizeof text, "%s", err->text);
-    return es_err_set(err, status,
-                      "%.300s: this swarm's registry is etcd at %.200s, where this machine announces itself; "
-                      "try again with --etcd and its like, the token stays good for this machine",
-                      text, options.etcd);
+    return status == ES_OK && !tried ? try_etcd(state, err) : status;
 }
 
 /* Everything that the node needs, its settings last: what is cut short before is done again. */
@@ -254,23 +277,28 @@ static es_status join(const join_values *v, const paths *p, cli_join_state *stat
 {
     es_token token;
     es_keys keys;
-    char at[ES_TOKEN_AT_TEXT_MAX];
-    if (v->token == NULL)
+    char at[ES_TOKEN_AT_TEXT_MAX], text[CLI_JOIN_TOKEN_MAX];
+    if (v->token == NULL && v->token_file == NULL)
         return es_err_set(err, ES_INVALID,
                           "%s: this machine has not joined yet: give it a token (essaim token, on the "
                           "coordinator's machine)",
                           v->dir);
     es_joined *joined = calloc(1, sizeof *joined);
     if (joined == NULL) return es_err_set(err, ES_NO_MEMORY, "join");
-    es_status status = es_token_parse(v->token, &token, at, err);
+    es_status status = cli_join_token_read(v->token, v->token_file, STDIN_FILENO, TOKEN_MS, text, err);
+    if (status == ES_OK) status = es_token_parse(text, &token, at, err);
+    explicit_bzero(text, sizeof text);
     if (status == ES_OK) status = make_folder(v->dir, 0700, err);
     if (status == ES_OK) status = own_keys(p, &keys, err);
     if (status == ES_OK) status = choose(v, at, &token, state, err);
     if (status == ES_OK) status = take_registry(v, state, err);
+    /* What can fail here fails before the token is spent. */
+    if (status == ES_OK) status = cli_join_check(v->dir, p->shards, state, &keys, err);
+    if (status == ES_OK && knows_etcd(state)) status = try_etcd(state, err);
     if (status == ES_OK) fprintf(stderr, "asking %s\n", at);
     if (status == ES_OK) status = ask(state, &token, &keys, joined, err);
     if (status == ES_OK) strcpy(state->control, joined->control);
-    if (status == ES_OK) status = try_registry(joined, state, err);
+    if (status == ES_OK) status = take_told_registry(joined, state, err);
     if (status == ES_OK) status = write_state(v->dir, p, state, joined, err);
     if (status == ES_OK)
         fprintf(stderr, "joined as %s, others reach it at %s\n", joined->name, joined->control);
@@ -337,7 +365,7 @@ static es_status run(const void *arg, es_err *err)
     if (status == ES_NOT_FOUND)
         status = join(v, &p, &state, err);
     else if (status == ES_OK) {
-        if (v->token != NULL)
+        if (v->token != NULL || v->token_file != NULL)
             fprintf(stderr,
                     "%s: joined already as %s: the token is not used (remove the folder to join anew)\n",
                     v->dir, state.name);
@@ -354,15 +382,23 @@ static es_status check(const void *arg, es_err *err)
     if (v->name != NULL && !es_name_valid(v->name))
         return es_err_set(err, ES_INVALID, "--name \"%s\": 1 to %d letters, digits, '.', '_' or '-'", v->name,
                           ES_NAME_MAX);
+    if (v->token != NULL && v->token_file != NULL)
+        return es_err_set(err, ES_INVALID, "give a token or --token-file, one of the two");
     return ES_OK;
 }
 
 static const es_option OPTIONS[] = {
-    {.name = "TOKEN@HOST:PORT",
+    {.name = "TOKEN@HOST:PORT|-",
      .kind = ES_OPTION_TEXT,
      .at = offsetof(join_values, token),
      .positional = true,
-     .help = "what 'essaim token' printed; a machine that has joined needs none"},
+     .help = "what 'essaim token' printed; - reads it from standard input, which keeps it out of the list of "
+             "processes; a machine that has joined needs none"},
+    {.name = "--token-file",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(join_values, token_file),
+     .help = "or it is the first line of this file"},
     {.name = "--dir",
      .kind = ES_OPTION_TEXT,
      .argument = "DIR",
@@ -433,15 +469,16 @@ static const es_option_set SETS[] = {
 };
 
 static const es_example EXAMPLES[] = {
-    {"essaim join TOKEN@10.0.0.1:5710 --dir /var/lib/essaim/node --memory 48G",
-     "the first start on a new machine"},
+    {"essaim join - --dir /var/lib/essaim/node --memory 48G <token",
+     "the first start on a new machine; essaim token wrote the file on the coordinator's"},
     {"essaim join --dir /var/lib/essaim/node", "every later one"},
 };
 
 const es_command CLI_JOIN = {
     .name = "join",
     .summary = "make this machine an expert node of a swarm",
-    .about = "At the first start it makes keys, shows the token to the coordinator that made it, and keeps "
+    .about = "At the first start it makes keys, tries its ports and its folder, shows the token to the "
+             "coordinator that made it, and keeps "
              "what it is told in DIR; "
              "then, as ever after, it becomes essaim-expert-node, which holds what the placement gives it "
              "and fetches what it "

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/machine.h"
 #include "cli/commands.h"
+#include "cli/fleet.h"
 #include "cluster/registry_options.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@ enum { WAIT_MS = 15000 };
 
 typedef struct node_values {
     const char *action, *name, *at, *memory, *rack;
+    bool create, force, json;
     es_registry_options registry;
 } node_values;
 
@@ -24,20 +26,58 @@ static int action_of(const node_values *v)
     return action;
 }
 
-static es_status list(es_registry *registry, es_err *err)
+static es_status list(const node_values *v, es_registry *registry, es_err *err)
 {
-    es_registry_view *view;
-    char epoch[ES_EPOCH_TEXT_MAX];
-    es_status status = es_registry_view_get(registry, &view, err);
+    cli_fleet fleet;
+    es_status status = cli_fleet_read(registry, &fleet, err);
     if (status != ES_OK) return status;
-    es_epoch_format(view->epoch, epoch);
-    printf("placement %s, %zu node%s\n", epoch, view->node_count, view->node_count == 1 ? "" : "s");
-    for (size_t n = 0; n < view->node_count; n++) {
-        const es_node_record *r = &view->nodes[n];
-        printf("  %-24s %-9s %-28s %8.1f GB %8.1f GB/s  %s\n", r->name, ES_MEMBER_STATES[r->state],
-               r->control, (double)r->memory_bytes * 1e-9, (double)r->bandwidth_bytes * 1e-9, r->key);
+    status = cli_fleet_print(&fleet, v->json, err);
+    cli_fleet_fini(&fleet);
+    return status;
+}
+
+/* What only this node has is not taken away without a word. */
+static es_status check_loss(const node_values *v, es_registry *registry, es_document_loss *ret_loss,
+                            bool *ret_revoked, es_err *err)
+{
+    cli_fleet fleet;
+    char seen[CLI_FLEET_SEEN_MAX];
+    *ret_loss = (es_document_loss){.experts = 0};
+    *ret_revoked = false;
+    es_status status = cli_fleet_read(registry, &fleet, err);
+    if (status != ES_OK) return status;
+    const cli_fleet_node *node = cli_fleet_find(&fleet, v->name);
+    if (node != NULL) *ret_revoked = node->revoked;
+    if (node != NULL && node->registered) status = cli_fleet_find_loss(&fleet, node, ret_loss, err);
+    if (status == ES_OK && ret_loss->experts > 0 && !v->force) {
+        cli_fleet_seen(&fleet, node, seen);
+        status = es_err_set(err, ES_UNAVAILABLE,
+                            "%s has the only copy of %zu of %zu experts (the first: layer %u, expert "
+                            "%u)%s%s: %s; --force removes it all the same: they are "
+                            "missing until others have fetched them from "
+                            "a disk that has them",
+                            v->name, ret_loss->experts, ret_loss->all, ret_loss->layer, ret_loss->expert,
+                            node->lost ? ", and was " : "", node->lost ? seen : "",
+                            node->lost ? "start it again and drain it"
+                                       : "'essaim drain' has others take them over first");
     }
-    es_registry_view_destroy(&view);
+    cli_fleet_fini(&fleet);
+    return status;
+}
+
+static es_status take_out(const node_values *v, es_registry *registry, es_err *err)
+{
+    es_document_loss loss;
+    bool revoked;
+    es_status status = check_loss(v, registry, &loss, &revoked, err);
+    if (status == ES_OK)
+        status = es_registry_remove(registry, v->name, es_clock_now_ns() + WAIT_MS * 1000000ull, err);
+    if (status != ES_OK) return status;
+    printf("%s is removed", v->name);
+    if (loss.experts > 0) printf("; it had the only copy of %zu of %zu experts", loss.experts, loss.all);
+    if (v->registry.etcd != NULL && !revoked) /* its record was its own, not its work */
+        printf("; if it runs it works on: stop it, or revoke its key");
+    putchar('\n');
     return ES_OK;
 }
 
@@ -85,11 +125,11 @@ static es_status run(const void *arg, es_err *err)
     const node_values *v = arg;
     es_registry *registry = NULL;
     int action = action_of(v);
-    es_status status = es_registry_open(&v->registry, &registry, err);
-    if (status == ES_OK && action == LIST) status = list(registry, err);
+    es_status status = v->create ? es_registry_open_or_create(&v->registry, &registry, err)
+                                 : es_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK && action == LIST) status = list(v, registry, err);
     if (status == ES_OK && action == ADD) status = add(v, registry, err);
-    if (status == ES_OK && action == REMOVE)
-        status = es_registry_remove(registry, v->name, es_clock_now_ns() + WAIT_MS * 1000000ull, err);
+    if (status == ES_OK && action == REMOVE) status = take_out(v, registry, err);
     es_registry_close(&registry);
     return status;
 }
@@ -108,6 +148,9 @@ static es_status check(const void *arg, es_err *err)
         return es_err_set(err, ES_INVALID, "add: where does it listen? HOST:PORT,KEY");
     if (v->rack != NULL && strlen(v->rack) > ES_LABEL_VALUE_MAX)
         return es_err_set(err, ES_INVALID, "--rack: at most %d characters", ES_LABEL_VALUE_MAX);
+    if (v->force && action != REMOVE) return es_err_set(err, ES_INVALID, "--force goes with remove");
+    if (v->json && action != LIST) return es_err_set(err, ES_INVALID, "--json goes with list");
+    if (v->create && action != ADD) return es_err_set(err, ES_INVALID, "--create goes with add");
     return es_registry_options_check(&v->registry, err);
 }
 
@@ -139,6 +182,18 @@ static const es_option OPTIONS[] = {
      .argument = "NAME",
      .at = offsetof(node_values, rack),
      .help = "add: machines of one rack fail together"},
+    {.name = "--create",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(node_values, create),
+     .help = "add: make the registry when its folder holds none, before a coordinator does"},
+    {.name = "--force",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(node_values, force),
+     .help = "remove: also when the placement gives experts to no other node that is there"},
+    {.name = "--json",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(node_values, json),
+     .help = "list: print it as JSON"},
 };
 
 static const es_option_set SETS[] = {
@@ -153,14 +208,19 @@ static const es_example EXAMPLES[] = {
     {"essaim node add n1 127.0.0.1:5701 --registry /var/lib/essaim/registry",
      "a node that runs already; a coordinator that follows the registry meets it"},
     {"essaim node list --etcd https://a:2379,https://b:2379", NULL},
+    {"essaim node remove n3 --registry /var/lib/essaim/registry --force", "it is dead for good"},
 };
 
 const es_command CLI_NODE = {
     .name = "node",
     .summary = "list a registry's nodes, put one in by hand, take one out",
-    .about = "Nodes that 'essaim join' brought in are there already, and under etcd nodes register by "
-             "themselves: add is "
-             "for an embedded registry and nodes that were started by hand.",
+    .about =
+        "Nodes that 'essaim join' brought in are there already, and under etcd nodes register by "
+        "themselves: add is "
+        "for an embedded registry and nodes that were started by hand. list says lost of a node that worked "
+        "and that no coordinator has heard of for ten seconds; in an embedded registry nobody hears of nodes "
+        "but a coordinator that runs. remove takes a node out for good, and waits for nothing: drain it "
+        "first.",
     .sets = SETS,
     .set_count = sizeof SETS / sizeof SETS[0],
     .examples = EXAMPLES,

@@ -2,11 +2,12 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cluster/fields.h"
+#include "cli/fleet.h"
 #include "cluster/placement_model.h"
 #include "cluster/planner.h"
 #include "cluster/registry_options.h"
 #include "cluster/signature.h"
+#include "planner/machine.h"
 #include "weights/json.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 
 enum { SHOW, PLAN, APPLY };
 static const char *const ACTIONS[] = {"show", "plan", "apply", NULL};
-enum { WAIT_MS = 15000, MACHINES_BYTES_MAX = 4 * 1024 * 1024 };
+enum { WAIT_MS = 15000 };
 
 typedef struct placement_values {
     const char *action, *file;
@@ -25,7 +26,7 @@ typedef struct placement_values {
     const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
-    bool afresh, json, mode_given, new_generation;
+    bool afresh, create, json, mode_given, new_generation;
 } placement_values;
 
 /* The action's index, or the number of them. */
@@ -59,7 +60,8 @@ static size_t cells_of(const es_document_node *node)
     return cells;
 }
 
-static void print_document(const es_document *d, const es_registry_view *view)
+/* fleet: who is there, NULL where nobody knows. */
+static void print_document(const es_document *d, const cli_fleet *fleet)
 {
     char epoch[ES_EPOCH_TEXT_MAX], fingerprint[ES_FINGERPRINT_TEXT_MAX], who[ES_SIGNER_TEXT_BYTES];
     es_epoch_format(d->epoch, epoch);
@@ -76,32 +78,34 @@ static void print_document(const es_document *d, const es_registry_view *view)
         printf("signed by %s\n", who);
     }
     for (size_t n = 0; n < d->node_count; n++) {
-        const es_node_record *record = view != NULL ? es_registry_view_find(view, d->nodes[n].name) : NULL;
-        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), view != NULL ? "  " : "",
-               view == NULL     ? ""
-               : record != NULL ? ES_MEMBER_STATES[record->state]
-                                : "not there");
+        const cli_fleet_node *node = fleet != NULL ? cli_fleet_find(fleet, d->nodes[n].name) : NULL;
+        printf("  %-24s %8zu%s%s\n", d->nodes[n].name, cells_of(&d->nodes[n]), fleet != NULL ? "  " : "",
+               fleet == NULL                      ? ""
+               : node != NULL && node->registered ? cli_fleet_state(node)
+                                                  : "not there");
     }
 }
 
 /* What stands in the registry, and who is there. */
-static es_status read_current(const placement_values *v, es_document **ret_document,
-                              es_registry_view **ret_view, es_err *err)
+static es_status read_current(const placement_values *v, cli_fleet *ret_fleet, es_err *err)
 {
     es_registry *registry;
-    es_status status = es_registry_open_existing(&v->registry, &registry, err);
+    es_status status = es_registry_open(&v->registry, &registry, err);
     if (status != ES_OK) return status;
-    status = es_registry_placement(registry, deadline(), ret_document, err);
-    if (status == ES_OK) status = es_registry_view_get(registry, ret_view, err);
+    status = cli_fleet_read(registry, ret_fleet, err);
     es_registry_close(&registry);
+    if (status == ES_OK && ret_fleet->document == NULL)
+        status = es_err_set(err, ES_NOT_FOUND, "registry: there is no placement yet");
     return status;
 }
 
 static es_status show(const placement_values *v, es_err *err)
 {
-    es_registry_view *view = NULL;
-    es_document *d = NULL;
-    es_status status = v->file != NULL ? read_document(v->file, &d, err) : read_current(v, &d, &view, err);
+    cli_fleet fleet = {.count = 0};
+    es_document *from_file = NULL;
+    es_status status =
+        v->file != NULL ? read_document(v->file, &from_file, err) : read_current(v, &fleet, err);
+    const es_document *d = v->file != NULL ? from_file : fleet.document;
     if (status == ES_OK && v->json) {
         size_t bytes;
         char *text = es_document_write(d, &bytes);
@@ -109,10 +113,10 @@ static es_status show(const placement_values *v, es_err *err)
         if (text != NULL) puts(text);
         free(text);
     } else if (status == ES_OK) {
-        print_document(d, view);
+        print_document(d, v->file != NULL ? NULL : &fleet);
     }
-    es_document_destroy(&d);
-    if (view != NULL) es_registry_view_destroy(&view);
+    es_document_destroy(&from_file);
+    cli_fleet_fini(&fleet);
     return status;
 }
 
@@ -127,36 +131,39 @@ typedef struct planning {
     es_document *before;
 } planning;
 
-/* {"machines": [{"name": "n1", "memory": bytes, "bandwidth": bytes a second, "rack": "A"}, …]} */
+/* All but those that only coordinate; machines of one host share its memory and bandwidth. */
+static void take_machines(const es_machine *machines, size_t count, planning *p)
+{
+    for (size_t i = 0; i < count; i++) {
+        const es_machine *m = &machines[i];
+        size_t alike = 0;
+        if (m->role == ES_ROLE_COORDINATOR) continue;
+        for (size_t k = 0; k < count; k++)
+            alike += machines[k].role != ES_ROLE_COORDINATOR && strcmp(machines[k].host, m->host) == 0;
+        double room = es_machine_room(m, 0, alike);
+        es_planner_node *node = &p->nodes[p->node_count++];
+        strcpy(node->name, m->name);
+        strcpy(node->rack, m->rack);
+        node->memory_bytes = room > 0 ? (uint64_t)room : 0;
+        node->bandwidth = m->read_bytes_per_s / (double)alike;
+    }
+}
+
 static es_status read_machines(const char *path, planning *p, es_err *err)
 {
-    static const char *const KEYS[] = {"machines", NULL};
-    static const char *const MACHINE_KEYS[] = {"name", "memory", "bandwidth", "rack", NULL};
-    char *text;
-    size_t bytes;
-    json_t *object;
-    es_status status = es_file_read(path, MACHINES_BYTES_MAX, &text, &bytes, err);
-    if (status != ES_OK) return status;
-    status = es_json_parse(&(es_json_text){path, text, bytes}, &object, err);
-    free(text);
-    if (status != ES_OK) return status;
-    es_fields all = es_fields_of(path, object, KEYS, err);
-    const json_t *machines = es_fields_array(&all, "machines", ES_DOCUMENT_NODES_MAX);
-    for (size_t i = 0; i < json_array_size(machines) && all.status == ES_OK; i++) {
-        es_planner_node *node = &p->nodes[p->node_count++];
-        const json_t *machine = json_array_get(machines, i);
-        es_fields fields = es_fields_of(path, machine, MACHINE_KEYS, err);
-        es_fields_text(&fields, "name", node->name, sizeof node->name);
-        node->memory_bytes = es_fields_number(&fields, "memory", 0, (uint64_t)1 << 52);
-        if (json_object_get(machine, "bandwidth") != NULL)
-            node->bandwidth = (double)es_fields_number(&fields, "bandwidth", 0, (uint64_t)1 << 52);
-        if (json_object_get(machine, "rack") != NULL)
-            es_fields_text(&fields, "rack", node->rack, sizeof node->rack);
-        all.status = fields.status;
-    }
-    json_decref(object);
-    return all.status;
+    es_machine *machines = es_arena_take(p->arena, ES_MACHINES_MAX, sizeof *machines);
+    size_t count = 0;
+    if (machines == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", path);
+    es_status status = es_machines_read(path, machines, ES_MACHINES_MAX, &count, err);
+    if (status == ES_OK) take_machines(machines, count, p);
+    if (status == ES_OK && p->node_count == 0)
+        return es_err_set(err, ES_INVALID,
+                          "%s: every machine's role is coordinator: none is left for experts", path);
+    return status;
 }
+_Static_assert((int)ES_MACHINE_NAME_MAX == (int)ES_NAME_MAX && (int)ES_MACHINE_NAME_MAX == (int)ES_RACK_MAX &&
+                   (int)ES_MACHINES_MAX <= (int)ES_DOCUMENT_NODES_MAX,
+               "a machine is a node of a placement");
 
 /* What is registered and does not drain. */
 static es_status take_registered(es_registry *registry, planning *p, es_err *err)
@@ -356,7 +363,9 @@ static es_status apply(const placement_values *v, es_err *err)
         status = es_epoch_parse(v->replaces, &expected, err);
     else if (status == ES_OK && d->epoch.counter > 1)
         expected = (es_epoch){d->epoch.generation, d->epoch.counter - 1};
-    if (status == ES_OK) status = es_registry_open(&v->registry, &registry, err);
+    if (status == ES_OK)
+        status = v->create ? es_registry_open_or_create(&v->registry, &registry, err)
+                           : es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK) status = es_registry_swap(registry, expected, d, deadline(), err);
     if (status == ES_OK) {
         es_epoch_format(d->epoch, text);
@@ -387,6 +396,7 @@ static es_status check(const void *arg, es_err *err)
         return es_err_set(err, ES_INVALID, "plan: what stands now is the registry's: no FILE");
     if (action == PLAN && v->slices > 1 && v->mode_given && v->mode != ES_PLACE_SLICE)
         return es_err_set(err, ES_INVALID, "plan: --slices goes with --mode slice");
+    if (action != APPLY && v->create) return es_err_set(err, ES_INVALID, "--create goes with apply");
     if (action == APPLY && (v->file == NULL || !registered))
         return es_err_set(err, ES_INVALID, "apply needs a FILE, and --registry FOLDER or --etcd URL");
     return ES_OK;
@@ -428,8 +438,7 @@ static const es_option PLAN_OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(placement_values, machines),
      .fallback = "the registered nodes",
-     .help =
-         "{\"machines\": [{\"name\", \"memory\", \"bandwidth\", \"rack\"}]}, in bytes and bytes a second"},
+     .help = "machines as `essaim plan` reads them; those whose role is coordinator hold no experts"},
     {.name = "--mode",
      .kind = ES_OPTION_CHOICE,
      .choices = ES_PLACEMENT_MODES,
@@ -485,6 +494,10 @@ static const es_option APPLY_OPTIONS[] = {
      .argument = "FILE",
      .at = offsetof(placement_values, keys),
      .help = "sign it with this key pair; coordinators with keys follow no placement but signed ones"},
+    {.name = "--create",
+     .kind = ES_OPTION_FLAG,
+     .at = offsetof(placement_values, create),
+     .help = "make the registry when its folder holds none, before a coordinator does"},
 };
 
 static const es_option_set SETS[] = {

@@ -69,6 +69,10 @@ static es_status report(const plan_values *v, const es_forecast_question *questi
             plan_report_json(&r, stdout);
         else
             plan_report_text(&r, stdout);
+        if (!forecast->fits && v->json)
+            status = es_err_set(err, ES_UNAVAILABLE, "it does not fit: %s", forecast->why);
+        else if (!forecast->fits)
+            status = es_err_set(err, ES_UNAVAILABLE, "%s", ""); /* told */
     }
     free(forecast);
     return status;
@@ -198,9 +202,11 @@ static const es_example EXAMPLES[] = {
 const es_command CLI_PLAN = {
     .name = "plan",
     .summary = "does a model fit on machines, how fast would it be, what to change first",
-    .about = "From a model's shape and a list of machines: what each would hold, the placement mode, "
-             "tokens/s, time to first token, the "
-             "bottleneck. docs/planner.md has the formulas.",
+    .about =
+        "From a model's shape and a list of machines: what each would hold, the placement mode, tokens/s, "
+        "time "
+        "to first token, the bottleneck. docs/planner.md has the formulas. Exit code 0: it fits; 1: it does "
+        "not, and it says what is missing.",
     .sets = SETS,
     .set_count = 1,
     .examples = EXAMPLES,

@@ -13,7 +13,7 @@
 typedef struct shard_values {
     const char *model, *out, *placement, *verify;
     size_t nodes, threads;
-    bool nodes_given, quiet;
+    bool nodes_given, format_given, quiet;
     int format;
 } shard_values;
 
@@ -24,7 +24,8 @@ static const es_format FORMAT_OF[] = {ES_FORMAT_COUNT, ES_FORMAT_Q8_0, ES_FORMAT
 static es_status check_values(const void *arg, es_err *err)
 {
     const shard_values *v = arg;
-    if (v->verify != NULL && (v->model != NULL || v->out != NULL || v->placement != NULL || v->nodes_given))
+    if (v->verify != NULL &&
+        (v->model != NULL || v->out != NULL || v->placement != NULL || v->nodes_given || v->format_given))
         return es_err_set(err, ES_INVALID, "--verify goes alone");
     if (v->verify != NULL) return ES_OK;
     if (v->model == NULL || v->out == NULL)
@@ -99,7 +100,9 @@ static es_status cut(const shard_values *v, es_pool *pool, es_err *err)
     es_cut_options options = {.out = v->out,
                               .pool = pool,
                               .progress = v->quiet ? NULL : es_progress_update,
-                              .progress_context = &progress};
+                              .progress_context = &progress,
+                              .texts = es_cut_texts,
+                              .texts_context = v->model};
     status = v->placement != NULL ? cli_shares_read(v->placement, &base->shape, &shares, err)
                                   : cli_shares_equal(&base->shape, v->nodes, &shares, err);
     options.nodes = shares.nodes;
@@ -107,7 +110,6 @@ static es_status cut(const shard_values *v, es_pool *pool, es_err *err)
     es_progress_init(&progress, "cutting", NULL);
     if (status == ES_OK) status = es_cut(base, &options, &result, err);
     es_progress_finish(&progress);
-    if (status == ES_OK) status = es_cut_texts(v->model, &base->shape, v->out, err);
     if (status == ES_OK) print_result(v, options.nodes, &result);
     if (status == ES_OK) print_errors(es_model_source_errors(source), result.units_kept);
     cli_shares_fini(&shares);
@@ -156,6 +158,7 @@ static const es_option OPTIONS[] = {
     {.name = "--format",
      .kind = ES_OPTION_CHOICE,
      .at = offsetof(shard_values, format),
+     .given_at = offsetof(shard_values, format_given),
      .choices = FORMATS,
      .initial = "as-is",
      .help = "quantise float weights to this format"},

@@ -4,6 +4,7 @@
 #include "cli/cluster_view.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
+#include "cli/readiness.h"
 
 #include <curl/curl.h>
 #include <poll.h>
@@ -22,15 +23,6 @@ typedef struct status_values {
     size_t wait_s, nodes;
     double every_s;
 } status_values;
-
-/* The key of ESSAIM_API_KEY is taken in main's place: options alone would show it to everybody in the list of
- * processes. */
-static cli_server server_of(const status_values *v)
-{
-    cli_server server = v->server;
-    if (server.key == NULL) server.key = getenv("ESSAIM_API_KEY");
-    return server;
-}
 
 /* GET /health: ES_UNAVAILABLE with what it says unless it takes requests. */
 static es_status check_ready(const cli_server *server, es_err *err)
@@ -70,51 +62,58 @@ static es_status fetch_cluster(const cli_server *server, json_t **ret_cluster, e
     return status;
 }
 
-/* Nodes that hold what the placement gives them; those that answer where there is none. */
-static size_t nodes_in_place(const json_t *cluster)
+/* As many nodes as were asked for are ready, and the valid placement has come true. */
+static es_status check_nodes(const char *url, size_t nodes, const json_t *readiness, es_err *err)
 {
-    const json_t *members = json_object_get(cluster, "membership"), *nodes, *node;
-    const json_t *epoch = json_object_get(members, "epoch"),
-                 *wanted = json_object_get(members, "wanted_epoch");
-    size_t i, count = 0;
-    if (members != NULL && !json_equal(epoch, wanted)) return 0;
-    nodes = json_object_get(members != NULL ? members : cluster, "nodes");
-    json_array_foreach((json_t *)(uintptr_t)nodes, i, node)
-    {
-        const char *state = json_string_value(json_object_get(node, members != NULL ? "phase" : "state"));
-        bool good = state != NULL && strcmp(state, members != NULL ? "holds" : "up") == 0;
-        if (good && json_integer_value(json_object_get(node, "experts")) > 0) count++;
+    const json_t *others = json_object_get(readiness, "not_ready");
+    json_int_t ready = json_integer_value(json_object_get(readiness, "ready"));
+    const char *why = json_string_value(json_object_get(readiness, "why"));
+    char text[ES_ERR_TEXT_MAX] = "";
+    if (!json_is_true(json_object_get(readiness, "in_force")))
+        snprintf(text, sizeof text, "; the placement has not come true yet%s%.300s",
+                 why != NULL && why[0] != '\0' ? ": " : "", why != NULL ? why : "");
+    else if ((size_t)ready >= nodes)
+        return ES_OK;
+    for (size_t i = 0; i < json_array_size(others); i++) {
+        const json_t *other = json_array_get(others, i);
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "; %.64s %.200s",
+                 json_string_value(json_object_get(other, "node")),
+                 json_string_value(json_object_get(other, "why")));
     }
-    return count;
+    return es_err_set(err, ES_UNAVAILABLE, "%s: %lld of %zu nodes ready%s", url, (long long)ready, nodes,
+                      text);
 }
 
-/* It takes requests, and as many nodes as were asked for are in their places. */
-static es_status check_all(const status_values *v, const cli_server *server, es_err *err)
+/* One look: it takes requests, and so many nodes are ready as were asked for. *ret_cluster is NULL, or what
+ * GET /cluster says and who is ready, with an error too when nodes are what is missing. */
+static es_status look(const status_values *v, json_t **ret_cluster, es_err *err)
 {
-    json_t *cluster = NULL;
-    es_status status = v->nodes > 0 ? fetch_cluster(server, &cluster, err) : check_ready(server, err);
-    size_t count = status == ES_OK && v->nodes > 0 ? nodes_in_place(cluster) : v->nodes;
-    json_decref(cluster);
-    if (status == ES_OK && count < v->nodes)
-        status = es_err_set(err, ES_UNAVAILABLE, "%s: %zu of %zu nodes hold what the placement gives them",
-                            server->url, count, v->nodes);
-    return status;
+    *ret_cluster = NULL;
+    if (v->ready && v->nodes == 0) return check_ready(&v->server, err);
+    es_status status = fetch_cluster(&v->server, ret_cluster, err);
+    json_t *readiness = status == ES_OK ? cli_readiness_of(*ret_cluster) : NULL;
+    if (status == ES_OK && json_object_set_new(*ret_cluster, "readiness", readiness) != 0)
+        return es_err_set(err, ES_NO_MEMORY, "%s/cluster", v->server.url);
+    return status == ES_OK && v->nodes > 0 ? check_nodes(v->server.url, v->nodes, readiness, err) : status;
 }
 
-/* Until both hold, for as long as was asked for; what it says stands on stderr meanwhile, each time it
- * changes. */
-static es_status wait_until_ready(const status_values *v, const cli_server *server, es_err *err)
+/* Until all of it is as it should be, for as long as was asked for; what it says stands on stderr meanwhile,
+ * each time it changes. */
+static es_status wait_until_ready(const status_values *v, json_t **ret_cluster, es_err *err)
 {
     char told[ES_ERR_TEXT_MAX] = "";
     uint64_t deadline_ns = es_clock_now_ns() + v->wait_s * 1000000000ull;
+    *ret_cluster = NULL;
     es_status status = v->wait_s > 0 ? es_signals_start(err) : ES_OK;
     if (status != ES_OK) return status;
-    while ((status = check_all(v, server, err)) == ES_UNAVAILABLE && es_clock_now_ns() < deadline_ns) {
+    while ((status = look(v, ret_cluster, err)) == ES_UNAVAILABLE && es_clock_now_ns() < deadline_ns) {
         struct pollfd fd = {es_signals_fd(), POLLIN, 0};
         if (!v->ready && strcmp(told, err->text) != 0) fprintf(stderr, "%s\n", err->text);
         snprintf(told, sizeof told, "%s", err->text);
         poll(&fd, 1, LOOK_MS);
         if (es_signals_stop_asked()) break;
+        json_decref(*ret_cluster);
     }
     return status;
 }
@@ -122,21 +121,17 @@ static es_status wait_until_ready(const status_values *v, const cli_server *serv
 static es_status run_status(const void *arg, es_err *err)
 {
     const status_values *v = arg;
-    const cli_server server = server_of(v);
     json_t *cluster = NULL;
-    es_status status = wait_until_ready(v, &server, err);
-    if (status != ES_OK || v->ready) return status;
-    status = fetch_cluster(&server, &cluster, err);
-    if (status != ES_OK) return status;
-    const cluster_view view = {server.url, 100, 0, isatty(STDOUT_FILENO) == 1, v->heat};
-    if (v->json) {
+    es_status status = wait_until_ready(v, &cluster, err);
+    const cluster_view view = {v->server.url, 100, 0, isatty(STDOUT_FILENO) == 1, v->heat};
+    if (cluster != NULL && v->json && !v->ready) {
         json_dumpf(cluster, stdout, JSON_INDENT(2));
         putchar('\n');
-    } else {
+    } else if (cluster != NULL && !v->ready) {
         cluster_view_write(&view, cluster, stdout);
     }
     json_decref(cluster);
-    return ES_OK;
+    return status;
 }
 
 /* One picture over the last: the cursor goes home, lines are cleared as they are written. */
@@ -171,7 +166,6 @@ static void draw(const cli_server *server, bool heat)
 static es_status run_top(const void *arg, es_err *err)
 {
     const status_values *v = arg;
-    const cli_server server = server_of(v);
     struct termios before = {.c_lflag = 0}, raw;
     bool heat = true, keys = tcgetattr(STDIN_FILENO, &before) == 0;
     if (isatty(STDOUT_FILENO) != 1)
@@ -185,7 +179,7 @@ static es_status run_top(const void *arg, es_err *err)
     for (bool ended = false; !ended && !es_signals_stop_asked();) {
         struct pollfd fds[] = {{es_signals_fd(), POLLIN, 0}, {keys ? STDIN_FILENO : -1, POLLIN, 0}};
         char key = 0;
-        draw(&server, heat);
+        draw(&v->server, heat);
         if (poll(fds, 2, (int)(v->every_s * 1000)) <= 0 || fds[1].revents == 0) continue;
         ended = read(STDIN_FILENO, &key, 1) != 1 || key == 'q';
         heat ^= key == 'h';
@@ -195,26 +189,6 @@ static es_status run_top(const void *arg, es_err *err)
     return ES_OK;
 }
 
-static const es_option SERVER_OPTIONS[] = {
-    {.name = "--url",
-     .kind = ES_OPTION_TEXT,
-     .argument = "URL",
-     .at = offsetof(status_values, server.url),
-     .initial = "http://127.0.0.1:8080",
-     .help = "the coordinator's server"},
-    {.name = "--api-key",
-     .kind = ES_OPTION_TEXT,
-     .argument = "KEY",
-     .at = offsetof(status_values, server.key),
-     .fallback = "what ESSAIM_API_KEY holds",
-     .help = "one of its API keys"},
-    {.name = "--ca",
-     .kind = ES_OPTION_TEXT,
-     .argument = "FILE",
-     .at = offsetof(status_values, server.ca_file),
-     .fallback = "the system's",
-     .help = "certificates to trust"},
-};
 static const es_option STATUS_OPTIONS[] = {
     {.name = "--heat",
      .kind = ES_OPTION_FLAG,
@@ -231,14 +205,14 @@ static const es_option STATUS_OPTIONS[] = {
      .unit = "s",
      .max = 7 * 86400,
      .initial = "0",
-     .help = "for that long, until it takes requests"},
+     .help = "for that long, until it is as it should be"},
     {.name = "--nodes",
      .kind = ES_OPTION_COUNT,
      .argument = "N",
      .at = offsetof(status_values, nodes),
      .max = 1024,
      .initial = "0",
-     .help = "and until so many nodes hold what the placement gives them"},
+     .help = "and so many nodes are ready: they hold what the placement gives them and answer calls"},
     {.name = "--json", .kind = ES_OPTION_FLAG, .at = offsetof(status_values, json), .help = "print JSON"},
 };
 static const es_option TOP_OPTIONS[] = {
@@ -255,27 +229,35 @@ static const es_option TOP_OPTIONS[] = {
 
 static const es_option_set STATUS_SETS[] = {
     {.heading = "Server",
-     .options = SERVER_OPTIONS,
-     .count = sizeof SERVER_OPTIONS / sizeof SERVER_OPTIONS[0]},
+     .options = CLI_SERVER_OPTIONS,
+     .count = CLI_SERVER_OPTION_COUNT,
+     .at = offsetof(status_values, server)},
     {.heading = "Output",
      .options = STATUS_OPTIONS,
      .count = sizeof STATUS_OPTIONS / sizeof STATUS_OPTIONS[0]},
 };
 static const es_option_set TOP_SETS[] = {
     {.heading = "Server",
-     .options = SERVER_OPTIONS,
-     .count = sizeof SERVER_OPTIONS / sizeof SERVER_OPTIONS[0]},
+     .options = CLI_SERVER_OPTIONS,
+     .count = CLI_SERVER_OPTION_COUNT,
+     .at = offsetof(status_values, server)},
     {.heading = "Picture", .options = TOP_OPTIONS, .count = sizeof TOP_OPTIONS / sizeof TOP_OPTIONS[0]},
 };
-static const es_example STATUS_EXAMPLES[] = {{"essaim status --url http://head:8080 --heat", NULL}};
+static const es_example STATUS_EXAMPLES[] = {
+    {"essaim status --url http://head:8080 --heat", NULL},
+    {"essaim status --wait 600 --nodes 4 --ready", "until the coordinator and four nodes are ready"},
+};
 
 const es_command CLI_STATUS = {
     .name = "status",
     .summary = "what a coordinator and its nodes are doing",
+    .about = "Exit code 0: the coordinator takes requests and, with --nodes, so many nodes are ready; 1: "
+             "not, and stderr says "
+             "which is not and why. --json has the same as readiness.",
     .sets = STATUS_SETS,
     .set_count = 2,
     .examples = STATUS_EXAMPLES,
-    .example_count = 1,
+    .example_count = 2,
     .values_bytes = sizeof(status_values),
     .run = run_status,
 };

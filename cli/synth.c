@@ -8,7 +8,6 @@
 #include "weights/shape.h"
 #include "weights/shard.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,18 +38,16 @@ static es_status check_values(const void *arg, es_err *err)
     return ES_OK;
 }
 
-static es_status write_config(const char *dir, const char *config, size_t bytes, es_err *err)
+/* Beside shards: the config as it was given. */
+static es_status write_config(const void *config, const es_shape *shape, const char *dir, es_err *err)
 {
-    char path[PATH_MAX];
-    es_status status = es_file_join(path, sizeof path, dir, "config.json", err);
-    if (status != ES_OK) return status;
-    FILE *file = fopen(path, "wbe");
-    bool good = file != NULL && fwrite(config, 1, bytes, file) == bytes;
-    if (file != NULL && fclose(file) != 0) good = false;
-    return good ? ES_OK : es_err_set(err, ES_IO, "%s: cannot be written", path);
+    const es_json_text *text = config;
+    (void)shape;
+    return es_file_write(dir, "config.json", text->bytes, text->size, err);
 }
 
-static es_status write_shards(const synth_values *v, es_synth *synth, es_progress *progress, es_err *err)
+static es_status write_shards(const synth_values *v, const es_json_text *config, es_synth *synth,
+                              es_progress *progress, es_err *err)
 {
     const es_shape *s = &synth->base.shape;
     cli_shares shares;
@@ -60,7 +57,9 @@ static es_status write_shards(const synth_values *v, es_synth *synth, es_progres
                                     .shares = shares.shares,
                                     .pool = synth->pool,
                                     .progress = v->quiet ? NULL : es_progress_update,
-                                    .progress_context = progress};
+                                    .progress_context = progress,
+                                    .texts = write_config,
+                                    .texts_context = config};
     es_cut_result result;
     if (status == ES_OK) status = es_cut(&synth->base, &options, &result, err);
     cli_shares_fini(&shares);
@@ -78,8 +77,7 @@ static es_status make(const synth_values *v, const char *config, size_t bytes, e
     if (status != ES_OK) return status;
     es_progress_init(&progress, "writing", NULL);
     if (v->layout == LAYOUT_SHARDS) {
-        status = write_shards(v, &synth, &progress, err);
-        if (status == ES_OK) status = write_config(v->out, config, bytes, err);
+        status = write_shards(v, &text, &synth, &progress, err);
     } else if (v->layout == LAYOUT_GGUF) {
         status = es_synth_write_gguf(&synth, v->out, v->quiet ? NULL : es_progress_update, &progress, err);
     } else {
@@ -115,10 +113,10 @@ static const es_option OPTIONS[] = {
      .help = "a config.json: the model's shape"},
     {.name = "--out",
      .kind = ES_OPTION_TEXT,
-     .argument = "DIR",
+     .argument = "PATH",
      .at = offsetof(synth_values, out),
      .required = true,
-     .help = "where the model goes; the folder is made when it is not there"},
+     .help = "the model's folder, made when it is not there; of --layout gguf also the file, FILE.gguf"},
     {.name = "--format",
      .kind = ES_OPTION_CHOICE,
      .at = offsetof(synth_values, format),

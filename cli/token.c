@@ -44,7 +44,10 @@ static es_status print(const token_values *v, const es_token *token, const char 
     if (!v->json) {
         printf("%s@%s\n", text, at);
         fflush(stdout);
-        fprintf(stderr, "It lets one machine in, within %zu s: essaim join TOKEN --dir DIR\n", v->ttl_s);
+        fprintf(stderr,
+                "It lets one machine in, within %zu s: 'essaim join - --dir DIR' there reads it from "
+                "standard input\n",
+                v->ttl_s);
     } else {
         json_t *all = json_pack("{s:o, s:I}", "token", json_sprintf("%s@%s", text, at), "until",
                                 (json_int_t)token->until_s);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { POLL_MS = 200, FULL = 8192 };
@@ -78,11 +77,9 @@ static es_status write_file(const char *path, chrome_trace *trace, es_err *err)
 static es_status run_trace(const void *arg, es_err *err)
 {
     const trace_values *v = arg;
-    cli_server server = v->server;
     chrome_trace trace = {0};
-    if (server.key == NULL) server.key = getenv("ESSAIM_API_KEY");
     es_status status = es_signals_start(err);
-    if (status == ES_OK) status = record(&server, v->seconds, &trace, err);
+    if (status == ES_OK) status = record(&v->server, v->seconds, &trace, err);
     if (status == ES_OK) status = write_file(v->out, &trace, err);
     if (status == ES_OK) {
         printf("%s: %zu spans of ", v->out, trace.count);
@@ -93,24 +90,6 @@ static es_status run_trace(const void *arg, es_err *err)
 }
 
 static const es_option OPTIONS[] = {
-    {.name = "--url",
-     .kind = ES_OPTION_TEXT,
-     .argument = "URL",
-     .at = offsetof(trace_values, server.url),
-     .initial = "http://127.0.0.1:8080",
-     .help = "the coordinator's server"},
-    {.name = "--api-key",
-     .kind = ES_OPTION_TEXT,
-     .argument = "KEY",
-     .at = offsetof(trace_values, server.key),
-     .fallback = "what ESSAIM_API_KEY holds",
-     .help = "one of its API keys"},
-    {.name = "--ca",
-     .kind = ES_OPTION_TEXT,
-     .argument = "FILE",
-     .at = offsetof(trace_values, server.ca_file),
-     .fallback = "the system's",
-     .help = "certificates to trust"},
     {.name = "--out",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",
@@ -127,6 +106,10 @@ static const es_option OPTIONS[] = {
      .help = "record for so long; 0: the last steps that the coordinator remembers"},
 };
 static const es_option_set SETS[] = {
+    {.heading = "Server",
+     .options = CLI_SERVER_OPTIONS,
+     .count = CLI_SERVER_OPTION_COUNT,
+     .at = offsetof(trace_values, server)},
     {.heading = "Options", .options = OPTIONS, .count = sizeof OPTIONS / sizeof OPTIONS[0]},
 };
 static const es_example EXAMPLES[] = {
@@ -137,7 +120,7 @@ const es_command CLI_TRACE = {
     .name = "trace",
     .summary = "write where the coordinator's steps spend their time, for Chrome's trace viewer",
     .sets = SETS,
-    .set_count = 1,
+    .set_count = 2,
     .examples = EXAMPLES,
     .example_count = 1,
     .values_bytes = sizeof(trace_values),

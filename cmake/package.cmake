@@ -8,6 +8,7 @@ install(FILES ${ESSAIM_DEPLOY}/systemd/essaim.sysusers DESTINATION lib/sysusers.
 install(FILES ${ESSAIM_DEPLOY}/systemd/essaim.tmpfiles DESTINATION lib/tmpfiles.d RENAME essaim.conf)
 install(PROGRAMS ${ESSAIM_DEPLOY}/host/essaim-host-tuning ${ESSAIM_DEPLOY}/etc/etcd-snapshot ${ESSAIM_DEPLOY}/etc/etcd-restore
   DESTINATION lib/essaim)
+install(FILES ${ESSAIM_DEPLOY}/host/settings DESTINATION lib/essaim)
 install(DIRECTORY ${ESSAIM_DEPLOY}/examples ${ESSAIM_DEPLOY}/nftables ${ESSAIM_DEPLOY}/prometheus ${ESSAIM_DEPLOY}/grafana
   DESTINATION share/doc/essaim)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION share/doc/essaim FILES_MATCHING PATTERN "*.md"

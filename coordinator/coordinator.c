@@ -293,6 +293,7 @@ static es_status open_swarm(es_coordinator *c, es_err *err)
         .deadline_ms = (uint32_t)c->options.deadline_ms,
         .wait_ms = (uint32_t)c->options.wait_s * 1000,
         .trace = c->trace,
+        .watch = !follows(&c->options), /* else the members' thread asks */
         .local = c->local,
     };
     es_status status = es_swarm_create(&options, &c->swarm, err);
@@ -393,7 +394,7 @@ static es_status open_all(es_coordinator *c, es_progress_fn *progress, void *con
         status = es_node_list_read(c->options.nodes_file, c->arena, &c->options.nodes, err);
     if (status == ES_OK) status = es_kernels_select(c->options.isa, &c->kernels, err);
     if (status == ES_OK && follows(&c->options))
-        status = es_registry_open(&c->options.registry, &c->registry, err);
+        status = es_registry_open_or_create(&c->options.registry, &c->registry, err);
     if (status == ES_OK) status = start_blas(c, err);
     if (status == ES_OK) status = open_model(c, progress, context, err);
     if (status == ES_OK) status = es_pool_create(c->options.threads, &c->pool, err);

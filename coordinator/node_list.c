@@ -2,12 +2,14 @@
 #include "coordinator/node_list.h"
 
 #include "base/file.h"
+#include "net/endpoint.h"
+#include "net/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_BYTES_MAX = 1024 * 1024, NODE_TEXT_MAX = 512 };
+enum { FILE_BYTES_MAX = 1024 * 1024, ENDPOINT_BYTES_MAX = 300 };
 
 static const char BLANKS[] = " \t\r";
 
@@ -20,14 +22,19 @@ static es_status add_line(char *line, es_arena *arena, es_option_list *list, es_
     const char *key = strtok_r(NULL, BLANKS, &rest);
     if (key != NULL && strtok_r(NULL, BLANKS, &rest) != NULL)
         return es_err_set(err, ES_INVALID, "more than HOST:PORT and KEY");
-    char text[NODE_TEXT_MAX];
-    int length = snprintf(text, sizeof text, key != NULL ? "%s,%s" : "%s", endpoint, key);
-    if (length < 0 || (size_t)length >= sizeof text)
-        return es_err_set(err, ES_INVALID, "longer than %zu bytes", sizeof text);
+    if (strlen(endpoint) > ENDPOINT_BYTES_MAX)
+        return es_err_set(err, ES_INVALID, "HOST:PORT of more than %d bytes", ENDPOINT_BYTES_MAX);
+    es_status status = es_endpoint_check_connect(endpoint, err);
+    if (status != ES_OK) return status;
+    if (key != NULL && !es_key_valid(key))
+        return es_err_set(err, ES_INVALID, "what follows %.64s is no public key", endpoint);
     if (list->count == ES_OPTION_LIST_MAX)
         return es_err_set(err, ES_INVALID, "more than %d nodes", ES_OPTION_LIST_MAX);
-    list->item[list->count] = es_arena_copy_text(arena, text);
-    if (list->item[list->count] == NULL) return es_err_set(err, ES_NO_MEMORY, "list of nodes");
+    size_t bytes = strlen(endpoint) + ES_KEY_TEXT_BYTES + 1;
+    char *text = es_arena_take(arena, bytes, 1);
+    if (text == NULL) return es_err_set(err, ES_NO_MEMORY, "list of nodes");
+    snprintf(text, bytes, key != NULL ? "%s,%s" : "%s", endpoint, key);
+    list->item[list->count] = text;
     list->count++;
     return ES_OK;
 }
@@ -43,7 +50,7 @@ es_status es_node_list_read(const char *path, es_arena *arena, es_option_list *l
         char *end = strchr(line, '\n');
         if (end != NULL) *end++ = '\0';
         status = add_line(line, arena, list, err);
-        if (status != ES_OK) es_err_prefix(err, "%s:%zu", path, number);
+        if (status != ES_OK) es_err_prefix(err, "%s: line %zu", path, number);
         line = end;
     }
     free(text);

@@ -495,6 +495,10 @@ static es_status run(const void *given, es_err *err)
 
 static const es_command COMMAND = {
     .summary = "holds a share of a model's experts and computes them for coordinators",
+    .about =
+        "Runs until it is stopped, by SIGTERM or SIGINT, and ends with 0. A node that was removed from its "
+        "swarm, or whose key was revoked, goes on running without work; its log says so, and from which "
+        "coordinator it has that. 1: it could not start, or a socket failed; 2: its options make no sense.",
     .sets = SETS,
     .set_count = sizeof SETS / sizeof SETS[0],
     .examples = EXAMPLES,

@@ -306,6 +306,7 @@ void es_exchange_tend(es_swarm *swarm, uint64_t now_ns)
             es_node_note(swarm, node, &err);
     }
     note_followed(swarm);
+    es_watch_tend(swarm, now_ns);
     run_timers(swarm, now_ns);
 }
 

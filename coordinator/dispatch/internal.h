@@ -113,6 +113,14 @@ typedef struct es_mailbox {
     atomic_bool full;
 } es_mailbox;
 
+/* The question for statistics that is under way. */
+typedef struct es_watch {
+    es_channel *channel; /* NULL: none */
+    size_t node;         /* who is asked, or was last */
+    bool asked;
+    uint64_t until_ns, again_ns; /* for the answer; when the next may be asked; 0: not begun */
+} es_watch;
+
 struct es_swarm {
     es_expert_backend backend; /* first: the two are converted into each other */
     es_swarm_options options;  /* texts in it are not to be used after creation */
@@ -136,6 +144,7 @@ struct es_swarm {
     uint8_t *probe_row;      /* one row that is no token's */
     size_t row_bytes;        /* of the rows we send */
     zmq_pollitem_t *polling; /* [4 * ES_SWARM_NODES_MAX] */
+    es_watch watch;
     uint64_t tended_ns;
     uint64_t probe;                          /* counts probes: the step that travels with them */
     uint64_t step;                           /* of who owns us, for logs */
@@ -199,6 +208,14 @@ es_status es_swarm_refill(es_swarm *swarm, es_err *err);
 
 /* The frames that data channels carry at most. */
 es_channel_limits es_swarm_data_limits(const es_swarm *swarm);
+
+/* watch.c */
+
+/* Takes the question for a node's statistics further, or begins the next. */
+void es_watch_tend(es_swarm *swarm, uint64_t now_ns);
+
+/* Forgets the one under way: nodes come or go. */
+void es_watch_stop(es_swarm *swarm);
 
 /* parts.c: the tree of a call's work. */
 

@@ -182,6 +182,7 @@ void es_swarm_destroy(es_swarm **swarm_at)
     es_swarm *swarm = *swarm_at;
     if (swarm == NULL) return;
     if (swarm->parts != NULL) es_parts_forget(swarm);
+    es_watch_stop(swarm);
     free_nodes(swarm->nodes, swarm->node_count);
     if (swarm->mailbox.nodes != NULL) free_nodes(swarm->mailbox.nodes, swarm->mailbox.count);
     free(swarm->mailbox.nodes);
@@ -248,6 +249,7 @@ void es_swarm_take_nodes(es_swarm *swarm)
 {
     es_mailbox *box = &swarm->mailbox;
     if (!atomic_load(&box->full)) return;
+    es_watch_stop(swarm);
     pthread_mutex_lock(&box->lock);
     es_node **list = box->nodes;
     size_t count = box->count;

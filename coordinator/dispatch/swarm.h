@@ -32,6 +32,7 @@ typedef struct es_swarm_options {
     uint32_t wait_ms;           /* for a node to come back, from when an expert was last held by somebody; 0:
                                    ES_SWARM_WAIT_MS */
     struct es_trace *trace;     /* where calls' times go, borrowed for the swarm's life; NULL: nowhere */
+    bool watch;                 /* ask nodes now and then what they count of themselves */
     es_expert_backend *local;   /* computes experts that nobody holds any more; borrowed for the swarm's life.
                                    NULL:   they are waited for */
 } es_swarm_options;
@@ -107,6 +108,10 @@ typedef struct es_swarm_node_info {
      * its replies that came late or twice; those that were errors, of them with a checksum that did not hold;
      * and how often it was given up. */
     uint64_t hedged, retried, late, errors, corrupt, lost;
+    /* With es_swarm_options.watch, once watched: what it says of all who come to any of its sockets:
+     * handshakes and messages that it refused; messages that were none. */
+    bool watched;
+    uint64_t refused, malformed;
     size_t owed; /* gauge: requests that it has not answered */
 } es_swarm_node_info;
 

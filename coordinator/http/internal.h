@@ -127,6 +127,10 @@ char *es_http_trace_json(es_http *http, uint64_t after, size_t *ret_bytes);
 /* membership.c: the members as JSON and metrics; an order to drain one. */
 json_t *es_http_members_json(es_http *http); /* NULL: there is no registry, or memory is short */
 void es_http_members_metrics(es_http *http, es_buffer *out);
+
+/* What nodes count of who came to them, members or not: names and help. */
+extern const char ES_METRIC_REFUSED[], ES_METRIC_REFUSED_HELP[], ES_METRIC_MALFORMED[],
+    ES_METRIC_MALFORMED_HELP[];
 enum MHD_Result es_http_drain_node(es_http_request *request);
 
 /* A JSON answer; takes json. */

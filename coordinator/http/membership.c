@@ -63,6 +63,11 @@ static void value(es_buffer *out, const char *name, const char *type, const char
     es_metric_value(out, name, NULL, number);
 }
 
+const char ES_METRIC_REFUSED[] = "essaim_member_refused_total",
+           ES_METRIC_REFUSED_HELP[] = "Handshakes and messages that a node refused at any of its sockets.",
+           ES_METRIC_MALFORMED[] = "essaim_member_malformed_total",
+           ES_METRIC_MALFORMED_HELP[] = "Messages that were none, at any of a node's sockets.";
+
 /* A value of every member. */
 typedef struct member_family {
     const char *name, *type, *help;
@@ -75,11 +80,8 @@ static void member_values(const es_member_info *list, size_t count, es_buffer *o
         {"essaim_member_missing_experts", "gauge",
          "Experts that the valid placement gives a member and that it lacks.",
          offsetof(es_member_info, missing)},
-        {"essaim_member_refused_total", "counter",
-         "Handshakes and messages that a member refused at any of its sockets.",
-         offsetof(es_member_info, refused)},
-        {"essaim_member_malformed_total", "counter", "Messages that were none, at any of a member's sockets.",
-         offsetof(es_member_info, malformed)},
+        {ES_METRIC_REFUSED, "counter", ES_METRIC_REFUSED_HELP, offsetof(es_member_info, refused)},
+        {ES_METRIC_MALFORMED, "counter", ES_METRIC_MALFORMED_HELP, offsetof(es_member_info, malformed)},
     };
     _Static_assert(sizeof(size_t) == sizeof(uint64_t), "one way to read both");
     for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {

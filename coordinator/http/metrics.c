@@ -202,6 +202,32 @@ static void write_nodes(const es_swarm_node_info *node, size_t count, es_buffer 
     }
 }
 
+static double node_refused(const es_swarm_node_info *n)
+{
+    return (double)n->refused;
+}
+
+static double node_malformed(const es_swarm_node_info *n)
+{
+    return (double)n->malformed;
+}
+
+/* Without a registry nobody is a member; what nodes count of themselves has the same names. */
+static void write_watched(const es_swarm_node_info *node, size_t count, es_buffer *out)
+{
+    static const node_family FAMILIES[] = {
+        {ES_METRIC_REFUSED, "counter", ES_METRIC_REFUSED_HELP, node_refused},
+        {ES_METRIC_MALFORMED, "counter", ES_METRIC_MALFORMED_HELP, node_malformed},
+    };
+    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+        es_metric_family(out, FAMILIES[f].name, FAMILIES[f].type, FAMILIES[f].help);
+        for (size_t i = 0; i < count; i++) {
+            const es_metric_label labels[] = {{"node", node[i].name}, {NULL, NULL}};
+            if (node[i].watched) es_metric_value(out, FAMILIES[f].name, labels, FAMILIES[f].value(&node[i]));
+        }
+    }
+}
+
 static size_t open_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -264,5 +290,6 @@ void es_http_metrics_write(es_http *http, es_buffer *out)
     if (node == NULL) return;
     size_t there = es_engine_get_nodes(service->engine, node, room);
     write_nodes(node, there < room ? there : room, out);
+    if (atomic_load(&http->members) == NULL) write_watched(node, there < room ? there : room, out);
     free(node);
 }

@@ -81,6 +81,13 @@ static bool has_key(const es_node_record *nodes, size_t count, const char *key)
     return false;
 }
 
+static const es_node_record *find_name(const es_node_record *nodes, size_t count, const char *name)
+{
+    for (size_t n = 0; n < count; n++)
+        if (strcmp(nodes[n].name, name) == 0) return &nodes[n];
+    return NULL;
+}
+
 /* Adds to keys those of machines that joined and that the registry does not name yet; returns how many there
  * are then. */
 static size_t add_unlisted(es_join *join, const es_registry_view *view, char (*keys)[ES_KEY_TEXT_BYTES],
@@ -170,12 +177,16 @@ static es_status check(es_join *join, const es_registry_view *view, const char *
             count(join, &join->stats.revoked);
             return es_err_set(err, ES_MISMATCH, "this machine's key was revoked");
         }
-    const es_node_record *named = es_registry_view_find(view, request->name);
+    /* A name is its key's until it is removed: also while its machine is away. */
+    const es_node_record *named = find_name(view->nodes, view->node_count, request->name);
+    if (named == NULL) named = find_name(view->lapsed, view->lapsed_count, request->name);
     if (named != NULL && strcmp(named->key, key) == 0) *ret_member = true;
     if (named != NULL && strcmp(named->key, key) != 0) {
         count(join, &join->stats.names);
-        return es_err_set(err, ES_MISMATCH, "the name %s is another machine's: choose one with --name",
-                          request->name);
+        return es_err_set(err, ES_MISMATCH,
+                          "the name %s is another machine's: choose one with --name; a machine that is gone "
+                          "for good frees its name by 'essaim node remove %s'",
+                          request->name, request->name);
     }
     return ES_OK;
 }

@@ -39,6 +39,7 @@ typedef struct es_member {
     bool refused;    /* another model or other keys: why says which */
     es_member_link link;
     uint64_t gone_ns;    /* since when it does not answer; 0: it does */
+    uint64_t parting_ns; /* until then it is told that it is no member any more; 0: it is, or was told */
     uint64_t renewed_ns; /* its lease */
     bool record_changed; /* and is to be written */
 
@@ -112,6 +113,9 @@ struct es_membership {
  * takes in answers. */
 void es_member_tend(es_membership *m, es_member *member, uint64_t now_ns);
 void es_member_close(es_member *member);
+
+/* It is no member any more. One that answers is told so before its link is closed; see to it. */
+void es_member_part(es_member *member, uint64_t now_ns);
 
 /* Texts that come from nodes and files, for pages and terminals: cut, what is not printable as '?'. */
 void es_why_set(char ret_why[ES_MEMBER_WHY_MAX], const char *format, ...)

@@ -16,7 +16,8 @@ enum {
     LOOK_LOADING_MS = 100,
     STATS_MS = 5000,
     PAUSE_MS = 2000, /* before a change that a node refused is asked for again */
-    PAUSE_FAILED_MS = 10000
+    PAUSE_FAILED_MS = 10000,
+    PART_MS = 1500 /* for a farewell to arrive */
 };
 
 static uint64_t in_ms(uint64_t now_ns, uint64_t ms)
@@ -32,6 +33,14 @@ static void set_why(es_member *member, const char *text)
 void es_member_close(es_member *member)
 {
     es_channel_close(&member->link.channel);
+    member->link.greeted = member->link.waits = false;
+}
+
+void es_member_part(es_member *member, uint64_t now_ns)
+{
+    bool answers = member->link.greeted && member->link.channel != NULL;
+    if (!answers) es_member_close(member);
+    member->parting_ns = answers ? in_ms(now_ns, PART_MS) : 0;
     member->link.greeted = member->link.waits = false;
 }
 
@@ -239,6 +248,28 @@ static es_status tell_peers(es_membership *m, es_member *member, uint64_t now_ns
     return status;
 }
 
+/* The list of members, on which it is not, or its own key among the revoked: nodes tell their people. */
+static void say_farewell(es_membership *m, es_member *member, uint64_t now_ns)
+{
+    es_member_link *link = &member->link;
+    es_message message;
+    es_control_reply reply;
+    es_err err;
+    bool over = now_ns >= member->parting_ns || es_channel_link(link->channel) != ES_LINK_UP;
+    while (!over && es_channel_receive(link->channel, &message, &err) == ES_OK) {
+        over = link->waits && message.count == 1 &&
+               es_control_reply_unpack(m->memory, es_message_data(&message, 0), es_message_bytes(&message, 0),
+                                       &reply, &err) == ES_OK &&
+               reply.request == link->request;
+        es_message_close(&message);
+    }
+    if (!over && !link->waits && es_channel_writable(link->channel))
+        over = tell_peers(m, member, now_ns, &err) != ES_OK;
+    if (!over) return;
+    member->parting_ns = 0;
+    es_member_close(member);
+}
+
 static es_status advance(es_membership *m, es_member *member, uint64_t now_ns, es_err *err)
 {
     es_member_link *link = &member->link;
@@ -273,6 +304,7 @@ void es_member_tend(es_membership *m, es_member *member, uint64_t now_ns)
     es_member_link *link = &member->link;
     es_err err;
     es_status status = ES_OK;
+    if (member->parting_ns != 0) say_farewell(m, member, now_ns);
     if (!member->known || member->revoked) return;
     if (link->channel == NULL && now_ns < link->again_ns) return;
     if (link->channel == NULL) status = begin(m, member, now_ns, &err);

@@ -63,11 +63,10 @@ static size_t wanted_chunks(const es_member *member)
 static es_member_info info_of(const es_membership *m, const es_member *member)
 {
     size_t chunks = es_chunks_of(m->options.shape->expert_intermediate);
-    uint64_t epoch = member->state.epoch;
     es_member_info info = {.state = member->record.state,
                            .registered = member->registered,
                            .phase = phase_of(member),
-                           .epoch = {(uint32_t)(epoch >> 32), (uint32_t)epoch},
+                           .epoch = es_epoch_of_number(member->state.epoch),
                            .experts = es_size_ceil_div(wanted_chunks(member), chunks),
                            .missing = es_size_ceil_div(member->step.gains, chunks),
                            .surplus = es_size_ceil_div(member->step.loses, chunks),
@@ -80,7 +79,8 @@ static es_member_info info_of(const es_membership *m, const es_member *member)
     memcpy(info.endpoint, member->record.control, sizeof info.endpoint);
     memcpy(info.why, member->drain_why[0] != '\0' ? member->drain_why : member->why, sizeof info.why);
     if (!member->known)
-        snprintf(info.why, sizeof info.why, "the placement names it, and it is not registered");
+        snprintf(info.why, sizeof info.why, "%s",
+                 member->is_wanted ? "the placement names it, and it is not registered" : "it was removed");
     return info;
 }
 

@@ -72,10 +72,17 @@ static void take_record(es_membership *m, const es_node_record *record, bool reg
 {
     es_member *member = find_or_add(m, record->name, now_ns);
     if (member == NULL) return;
+    bool revoked = is_revoked(m->view, record->key);
+    if (member->parting_ns != 0 && !revoked) { /* it is back before it was told that it was not */
+        member->parting_ns = 0;
+        es_member_close(member);
+        member->link.again_ns = 0;
+    }
     bool moved =
         strcmp(member->record.control, record->control) != 0 || strcmp(member->record.key, record->key) != 0;
     if (moved) {
         es_member_close(member);
+        member->parting_ns = 0;
         member->link.again_ns = 0;
         member->link.failures = 0;
         m->list_dirty = true;
@@ -86,12 +93,11 @@ static void take_record(es_membership *m, const es_node_record *record, bool reg
     member->known = true;
     /* What we are about to write is newer. */
     if (!member->record_changed || moved) member->record = *record;
-    bool revoked = is_revoked(m->view, record->key);
     if (revoked == member->revoked) return;
     member->revoked = revoked;
     m->list_dirty = true;
     if (!revoked) return;
-    es_member_close(member);
+    es_member_part(member, now_ns);
     if (member->gone_ns == 0) member->gone_ns = now_ns;
     snprintf(member->why, sizeof member->why, "its key was revoked");
     es_log(ES_LOG_WARN, "member %s: its key was revoked", record->name);
@@ -103,7 +109,7 @@ static void forget(es_membership *m, es_member *member, uint64_t now_ns)
     if (!member->known) return;
     member->known = false;
     m->list_dirty = true;
-    es_member_close(member);
+    es_member_part(member, now_ns);
     if (member->gone_ns == 0) member->gone_ns = now_ns;
 }
 
@@ -113,7 +119,7 @@ static void drop_unknown(es_membership *m)
     size_t kept = 0;
     for (size_t n = 0; n < m->count; n++) {
         es_member *member = m->members[n];
-        if (member->known || member->is_wanted) {
+        if (member->known || member->is_wanted || member->parting_ns != 0) {
             m->members[kept++] = member;
             continue;
         }
@@ -169,6 +175,7 @@ void es_membership_take_view(es_membership *m, uint64_t now_ns)
     m->list_dirty |= !same && !revokes_the_same(m->view, view);
     es_registry_view_destroy(&m->view);
     m->view = view;
+    drop_unknown(m); /* those who have been told by now */
     if (same) return;
     for (size_t n = 0; n < m->count; n++) m->members[n]->seen = false;
     for (size_t n = 0; n < view->node_count; n++) take_record(m, &view->nodes[n], true, now_ns);

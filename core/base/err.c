@@ -89,6 +89,15 @@ es_status es_err_prefix(es_err *err, const char *format, ...)
     return err->status;
 }
 
+es_status es_err_set_at(es_err *err, es_status status, const char *where, const char *format, va_list args)
+{
+    char text[ES_ERR_TEXT_MAX];
+    vsnprintf(text, sizeof text, format, args);
+    es_err_set(err, status, "%s", text);
+    es_err_prefix(err, "%s", where);
+    return status;
+}
+
 void es_assert_failed(const char *condition, const char *file, int line)
 {
     fprintf(stderr, "essaim: internal error: %s (%s:%d)\n", condition, file, line);

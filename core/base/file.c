@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,21 @@ es_status es_file_read(const char *path, size_t bytes_max, char **ret_text, size
     *ret_text = text;
     *ret_bytes = done;
     return ES_OK;
+}
+
+es_status es_file_write(const char *dir, const char *name, const void *bytes, size_t size, es_err *err)
+{
+    char path[PATH_MAX];
+    es_status status = es_file_join(path, sizeof path, dir, name, err);
+    if (status != ES_OK) return status;
+    FILE *file = fopen(path, "wbe");
+    bool good = file != NULL && fwrite(bytes, 1, size, file) == size;
+    int cause = errno;
+    if (file != NULL && fclose(file) != 0 && good) {
+        good = false;
+        cause = errno;
+    }
+    return good ? ES_OK : es_err_set(err, ES_IO, "%s: %s", path, strerror(cause));
 }
 
 es_status es_file_join(char *out, size_t out_bytes, const char *dir, const char *name, es_err *err)

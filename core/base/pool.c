@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 1024, SPINS = 2000 };
+enum { THREADS_MAX = 1024, SPINS = 2000, SPINS_A_TURN = 50 };
 
 struct es_pool {
     size_t threads;
@@ -35,8 +35,11 @@ typedef struct worker_start {
     size_t thread;
 } worker_start;
 
-static void pause_briefly(void)
+/* The i-th time around. Now and then whoever shares this processor goes first: it may be the thread that is
+ * waited for, which would sleep for as long as this one spins. */
+static void pause_briefly(int i)
 {
+    if (i % SPINS_A_TURN == SPINS_A_TURN - 1) sched_yield();
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -59,7 +62,7 @@ static size_t wait_for_job(es_pool *pool, size_t seen)
     for (int i = 0; i < SPINS; i++) {
         size_t now = atomic_load_explicit(&pool->generation, memory_order_acquire);
         if (now != seen) return now;
-        pause_briefly();
+        pause_briefly(i);
     }
     pthread_mutex_lock(&pool->lock);
     while (atomic_load(&pool->generation) == seen && !pool->stop)
@@ -173,7 +176,7 @@ void es_pool_run(es_pool *pool, size_t items, es_pool_fn *fn, void *job)
     work(pool, 0);
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
-        pause_briefly();
+        pause_briefly(i);
     }
     pthread_mutex_lock(&pool->lock);
     while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0)

@@ -1,6 +1,7 @@
 /* A program as a list of commands. */
 #include "base/program.h"
 
+#include "base/bus_error.h"
 #include "base/log.h"
 #include "base/size.h"
 
@@ -69,6 +70,7 @@ static int close_output(const es_program *program, const es_command *command, in
 static int run_command(const es_program *program, const es_command *command, int argc, char *const *argv)
 {
     es_err err = {.status = ES_OK};
+    es_bus_error_start();
     void *values = calloc(1, es_size_max(command->values_bytes, 1));
     if (values == NULL) {
         tell(program, command, es_status_describe(ES_NO_MEMORY)->text);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define MS UINT64_C(1000000)
-static const uint64_t FIRST_NS = 500 * MS, REDRAW_NS = 100 * MS, LOG_NS = 10000 * MS;
+static const uint64_t FIRST_NS = 500 * MS, REDRAW_NS = 100 * MS, LOG_NS = 10000 * MS, RATE_NS = 30000 * MS;
 
 void es_progress_init(es_progress *progress, const char *what, const char *unit)
 {
@@ -47,10 +47,25 @@ static void format_time(double seconds, char out[32])
         snprintf(out, 32, "%u h %02u min", s / 3600, s / 60 % 60);
 }
 
+void es_progress_note(es_progress *progress, uint64_t done, uint64_t elapsed_ns)
+{
+    if (elapsed_ns - progress->next.elapsed_ns < RATE_NS) return;
+    progress->from = progress->next;
+    progress->next = (struct es_progress_mark){elapsed_ns, done};
+}
+
+/* A second; less than nothing was done where another total began. */
+static double rate_of(const es_progress *progress, uint64_t done, uint64_t elapsed_ns)
+{
+    const struct es_progress_mark *from = &progress->from;
+    if (elapsed_ns <= from->elapsed_ns || done < from->done) return 0;
+    return (double)(done - from->done) / ((double)(elapsed_ns - from->elapsed_ns) * 1e-9);
+}
+
 void es_progress_format(const es_progress *progress, uint64_t done, uint64_t total, uint64_t elapsed_ns,
                         char *out, size_t out_bytes)
 {
-    double rate = elapsed_ns > 0 ? (double)done / ((double)elapsed_ns * 1e-9) : 0;
+    double rate = rate_of(progress, done, elapsed_ns);
     char rate_text[32], amount[32], left[32];
     format_amount(rate, progress->unit, rate_text);
     if (total == 0) {
@@ -102,6 +117,7 @@ void es_progress_update(void *context, uint64_t done, uint64_t total)
     uint64_t now = es_clock_now_ns();
     uint64_t first = progress->terminal ? FIRST_NS : LOG_NS;
     uint64_t again = progress->terminal ? REDRAW_NS : LOG_NS;
+    es_progress_note(progress, done, now - progress->start_ns);
     if (now - progress->start_ns < first || now - progress->drawn_ns < again) return;
     char text[400];
     es_progress_format(progress, done, total, now - progress->start_ns, text, sizeof text);

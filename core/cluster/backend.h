@@ -15,6 +15,8 @@ typedef struct es_registry_ops {
     es_status (*withdraw)(es_registry *registry, uint64_t deadline_ns, es_err *err);
     es_status (*own)(es_registry *registry, es_err *err);
     es_status (*renew)(es_registry *registry, const es_node_record *record, es_err *err);
+    es_status (*seen)(es_registry *registry, const es_node_record *nodes, size_t count, uint64_t *ret_wall_s,
+                      es_err *err);
     es_status (*remove)(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err);
     es_status (*mark)(es_registry *registry, const char *name, es_member_state state, uint64_t deadline_ns,
                       es_err *err);

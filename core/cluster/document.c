@@ -91,6 +91,36 @@ void es_document_held(const es_document *d, const es_document_node *node, uint8_
     }
 }
 
+es_status es_document_find_loss(const es_document *d, const char *name, const bool *stands,
+                                es_document_loss *ret_loss, es_err *err)
+{
+    const es_document_node *node = es_document_find(d, name);
+    size_t cells = es_document_cells(d);
+    *ret_loss = (es_document_loss){.all = d->layer_count * d->experts};
+    if (node == NULL) return ES_OK;
+    uint8_t *held = malloc(cells), *other = malloc(cells);
+    if (held == NULL || other == NULL) {
+        free(held);
+        free(other);
+        return es_err_set(err, ES_NO_MEMORY, "placement");
+    }
+    es_document_held(d, node, held);
+    for (size_t n = 0; n < d->node_count; n++) {
+        if (&d->nodes[n] == node || !stands[n]) continue;
+        es_document_held(d, &d->nodes[n], other);
+        for (size_t c = 0; c < cells; c++) held[c] &= (uint8_t)!other[c];
+    }
+    for (size_t x = 0; x < ret_loss->all; x++) {
+        if (memchr(held + x * d->slices, 1, d->slices) == NULL) continue;
+        if (ret_loss->experts++ > 0) continue;
+        ret_loss->layer = d->layers[x / d->experts];
+        ret_loss->expert = (uint32_t)(x % d->experts);
+    }
+    free(held);
+    free(other);
+    return ES_OK;
+}
+
 size_t es_document_sums_of(const es_document *d, const es_units *units, size_t count, uint8_t *ret_sums,
                            uint8_t *ret_formats, size_t sums_max)
 {

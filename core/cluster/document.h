@@ -33,6 +33,11 @@ static inline uint64_t es_epoch_number(es_epoch epoch)
     return (uint64_t)epoch.generation << 32 | epoch.counter;
 }
 
+static inline es_epoch es_epoch_of_number(uint64_t number)
+{
+    return (es_epoch){(uint32_t)(number >> 32), (uint32_t)number};
+}
+
 /* "1.7", and back: ES_INVALID quotes what is none. */
 void es_epoch_format(es_epoch epoch, char ret_text[ES_EPOCH_TEXT_MAX]);
 es_status es_epoch_parse(const char *text, es_epoch *ret_epoch, es_err *err);
@@ -116,6 +121,18 @@ size_t es_document_layer(const es_document *document, uint32_t layer);
  * Returns how many; 0 when the document has none, or they are more than sums_max. */
 size_t es_document_sums_of(const es_document *document, const es_units *units, size_t count,
                            uint8_t *ret_sums, uint8_t *ret_formats, size_t sums_max);
+
+/* What would be gone with a node. */
+typedef struct es_document_loss {
+    size_t experts;         /* that no other node has whole; 0: nothing */
+    size_t all;             /* of the placement */
+    uint32_t layer, expert; /* the first of those */
+} es_document_loss;
+
+/* The experts of which the placement gives name a part that it gives to no node that stands; stands
+ * [node_count] is in the order of nodes, and name's own is not asked. */
+es_status es_document_find_loss(const es_document *document, const char *name, const bool *stands,
+                                es_document_loss *ret_loss, es_err *err);
 
 /* Marks in held [es_document_cells] (overwritten) what a node's units hold. */
 void es_document_held(const es_document *document, const es_document_node *node, uint8_t *held);

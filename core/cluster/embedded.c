@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cluster/backend.h"
 #include "cluster/embedded_file.h"
+#include "cluster/embedded_seen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@ enum { PATH_BYTES = 4096, LOCK_MS = 5000, LOCK_LOOK_NS = 2000000 };
 typedef struct lease {
     char name[ES_NAME_MAX + 1]; /* "": free */
     uint64_t until_ns;
+    uint64_t seen_s; /* when its node was heard of here, by the clock on the wall; 0: it was not */
 } lease;
 
 typedef struct embedded {
@@ -34,6 +36,8 @@ typedef struct embedded {
     struct stat seen;           /* the file that was read; st_nlink 0: none, or it is not to be trusted */
     lease leases[ES_REGISTRY_NODES_MAX];
     es_node_record own; /* name "": none */
+    uint64_t noted_s;   /* when leases were noted for others to see */
+    bool notes_fail;    /* and that was told */
 } embedded;
 
 static lease *find_lease(embedded *e, const char *name)
@@ -43,13 +47,14 @@ static lease *find_lease(embedded *e, const char *name)
     return NULL;
 }
 
-static void extend(embedded *e, const char *name)
+static lease *extend(embedded *e, const char *name)
 {
     lease *l = find_lease(e, name);
     if (l == NULL) l = find_lease(e, "");
     ES_ASSERT(l != NULL); /* as many as a file has nodes, and those of nodes that are gone are free */
     strcpy(l->name, name);
     l->until_ns = es_clock_now_ns() + e->ttl_ns;
+    return l;
 }
 
 static es_node_record *find_node(es_embedded_state *state, const char *name)
@@ -198,6 +203,42 @@ static es_status normalise(const es_node_record *record, es_node_record *ret_rec
     return status == ES_CORRUPT ? es_err_prefix(err, "registry") : status;
 }
 
+static uint64_t seen_in(const es_seen *seen, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(seen[i].name, name) == 0) return seen[i].wall_s;
+    return 0;
+}
+
+/* Notes for other processes who was heard of, at most once a second; of two coordinators each keeps what the
+ * other noted. Both locks are held. */
+static void note_seen(embedded *e, uint64_t now_s)
+{
+    if (now_s == e->noted_s) return;
+    e->noted_s = now_s;
+    es_seen *before = calloc(2 * (size_t)ES_REGISTRY_NODES_MAX, sizeof *before);
+    size_t before_count = 0, count = 0;
+    es_err err;
+    if (before == NULL) return; /* the next one is noted */
+    es_seen *now = before + ES_REGISTRY_NODES_MAX;
+    es_status status = es_seen_load(e->folder, before, &before_count, &err);
+    if (status != ES_OK) before_count = 0; /* damaged: what we know replaces it */
+    for (size_t n = 0; n < e->state->node_count; n++) {
+        const char *name = e->state->nodes[n].name;
+        const lease *l = find_lease(e, name);
+        uint64_t theirs_s = seen_in(before, before_count, name), ours_s = l != NULL ? l->seen_s : 0;
+        es_seen *one = &now[count];
+        one->wall_s = theirs_s > ours_s ? theirs_s : ours_s;
+        if (one->wall_s == 0) continue;
+        strcpy(one->name, name);
+        count++;
+    }
+    status = es_seen_save(e->folder, now, count, &err);
+    if (status != ES_OK && !e->notes_fail) es_log(ES_LOG_WARN, "who was seen is not noted: %s", err.text);
+    e->notes_fail = status != ES_OK;
+    free(before);
+}
+
 static es_status put(embedded *e, const es_node_record *record, bool own, es_err *err)
 {
     es_node_record fresh;
@@ -206,9 +247,11 @@ static es_status put(embedded *e, const es_node_record *record, bool own, es_err
     if (status != ES_OK) return status;
     es_node_record *known = find_node(e->state, fresh.name);
     bool changed = known == NULL || !es_node_record_equal(known, &fresh);
-    if (known != NULL && strcmp(known->key, fresh.key) != 0 && is_alive(e, fresh.name, es_clock_now_ns()))
-        status = es_err_set(err, ES_MISMATCH, "registry: the name %s is a living node's with another key",
-                            fresh.name);
+    if (known != NULL && strcmp(known->key, fresh.key) != 0)
+        status =
+            es_err_set(err, ES_MISMATCH,
+                       "registry: the name %s is a node's with another key: 'essaim node remove %s' frees it",
+                       fresh.name, fresh.name);
     else if (known == NULL && e->state->node_count == ES_REGISTRY_NODES_MAX)
         status = es_err_set(err, ES_NO_MEMORY, "registry: %d nodes are the most", ES_REGISTRY_NODES_MAX);
     if (status == ES_OK && changed) {
@@ -216,7 +259,13 @@ static es_status put(embedded *e, const es_node_record *record, bool own, es_err
         *known = fresh;
     }
     if (status == ES_OK && own) e->own = fresh;
-    if (status == ES_OK) extend(e, fresh.name);
+    uint64_t now_s = es_clock_wall_ns() / 1000000000u;
+    bool met = fresh.state != ES_MEMBER_JOINING; /* else its record was put, and nobody has met it */
+    if (status == ES_OK) {
+        lease *l = extend(e, fresh.name);
+        if (met) l->seen_s = now_s;
+        if (met) note_seen(e, now_s);
+    }
     return end(e, changed && status == ES_OK, status, err);
 }
 
@@ -232,6 +281,20 @@ static es_status announce(es_registry *registry, const es_node_record *record, e
 static es_status renew(es_registry *registry, const es_node_record *record, es_err *err)
 {
     return put((embedded *)registry, record, false, err);
+}
+
+static es_status seen(es_registry *registry, const es_node_record *nodes, size_t count, uint64_t *ret_wall_s,
+                      es_err *err)
+{
+    embedded *e = (embedded *)registry;
+    es_seen *noted = calloc(ES_REGISTRY_NODES_MAX, sizeof *noted);
+    size_t noted_count = 0;
+    if (noted == NULL) return es_err_set(err, ES_NO_MEMORY, "registry");
+    es_status status = es_seen_load(e->folder, noted, &noted_count, err);
+    if (status == ES_NOT_FOUND) status = ES_OK;
+    for (size_t n = 0; n < count; n++) ret_wall_s[n] = seen_in(noted, noted_count, nodes[n].name);
+    free(noted);
+    return status;
 }
 
 static es_status remove_node(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err)
@@ -408,6 +471,7 @@ static const es_registry_ops OPS = {
     .withdraw = withdraw,
     .own = own,
     .renew = renew,
+    .seen = seen,
     .remove = remove_node,
     .mark = mark,
     .placement = placement,

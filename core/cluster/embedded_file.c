@@ -212,14 +212,14 @@ static es_status sync_folder(const char *folder, es_err *err)
     return status;
 }
 
-static es_status write_all(int fd, const char *path, const char *text, size_t bytes, es_err *err)
+static es_status write_all(int fd, const char *path, const char *text, size_t bytes, bool synced, es_err *err)
 {
     for (size_t done = 0; done < bytes;) {
         ssize_t wrote = write(fd, text + done, bytes - done);
         if (wrote < 0 && errno != EINTR) return failed(path, err);
         if (wrote > 0) done += (size_t)wrote;
     }
-    return fsync(fd) == 0 ? ES_OK : failed(path, err);
+    return !synced || fsync(fd) == 0 ? ES_OK : failed(path, err);
 }
 
 /* root may add tokens and nodes to the registry of a service that runs as another user: who owns the folder
@@ -233,8 +233,8 @@ static es_status give_to_owner(int fd, const char *folder, es_err *err)
 }
 
 /* First beside it, then in its place: a reader sees the old file or the new one. */
-static es_status replace_file(const char *folder, const char *name, const char *text, size_t bytes,
-                              es_err *err)
+es_status es_embedded_file_replace(const char *folder, const char *name, const char *text, size_t bytes,
+                                   bool synced, es_err *err)
 {
     char path[PATH_BYTES], part[PATH_BYTES];
     es_status status = es_file_join(path, sizeof path, folder, name, err);
@@ -244,21 +244,21 @@ static es_status replace_file(const char *folder, const char *name, const char *
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return failed(part, err);
     status = give_to_owner(fd, folder, err);
-    if (status == ES_OK) status = write_all(fd, part, text, bytes, err);
+    if (status == ES_OK) status = write_all(fd, part, text, bytes, synced, err);
     close(fd);
     if (status == ES_OK && rename(part, path) != 0) status = failed(path, err);
     if (status != ES_OK) {
         unlink(part);
         return status;
     }
-    return sync_folder(folder, err);
+    return synced ? sync_folder(folder, err) : ES_OK;
 }
 
 es_status es_embedded_state_save(const char *folder, const es_embedded_state *state, es_err *err)
 {
     char *text = es_embedded_state_write(state);
     if (text == NULL) return es_err_set(err, ES_NO_MEMORY, "%s", folder);
-    es_status status = replace_file(folder, FILE_NAME, text, strlen(text), err);
+    es_status status = es_embedded_file_replace(folder, FILE_NAME, text, strlen(text), true, err);
     free(text);
     return status;
 }
@@ -275,7 +275,7 @@ es_status es_embedded_placement_save(const char *folder, es_epoch epoch, const c
 {
     char name[64];
     placement_name(epoch, name);
-    return replace_file(folder, name, text, bytes, err);
+    return es_embedded_file_replace(folder, name, text, bytes, true, err);
 }
 
 es_status es_embedded_placement_load(const char *folder, es_epoch epoch, const uint8_t hash[32],

@@ -32,7 +32,11 @@ es_status es_embedded_state_load(const char *folder, es_embedded_state *ret_stat
 /* Writes it so that after a crash the old or the new one is there, whole. */
 es_status es_embedded_state_save(const char *folder, const es_embedded_state *state, es_err *err);
 
-/* The same for the placement's file of an epoch. */
+/* Replaces a file of the folder; synced: the new one outlives a crash of the machine. */
+es_status es_embedded_file_replace(const char *folder, const char *name, const char *text, size_t bytes,
+                                   bool synced, es_err *err);
+
+/* As the state, for the placement's file of an epoch. */
 es_status es_embedded_placement_save(const char *folder, es_epoch epoch, const char *text, size_t bytes,
                                      es_err *err);
 es_status es_embedded_placement_load(const char *folder, es_epoch epoch, const uint8_t hash[32],

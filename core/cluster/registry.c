@@ -227,6 +227,14 @@ es_status es_registry_renew(es_registry *registry, const es_node_record *record,
     return registry->ops->renew(registry, record, err);
 }
 
+es_status es_registry_seen(es_registry *registry, const es_node_record *nodes, size_t count,
+                           uint64_t *ret_wall_s, es_err *err)
+{
+    if (registry->ops->seen == NULL)
+        return es_err_set(err, ES_UNSUPPORTED, "registry: nodes keep their own leases here");
+    return registry->ops->seen(registry, nodes, count, ret_wall_s, err);
+}
+
 es_status es_registry_remove(es_registry *registry, const char *name, uint64_t deadline_ns, es_err *err)
 {
     return registry->ops->remove(registry, name, deadline_ns, err);

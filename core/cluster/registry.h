@@ -138,8 +138,15 @@ es_status es_registry_withdraw(es_registry *registry, uint64_t deadline_ns, es_e
 es_status es_registry_own(es_registry *registry, es_err *err);
 
 /* Embedded only: a node that we talk to is alive (its record, put or changed; the file is written only when
- * something changed). ES_UNSUPPORTED elsewhere. */
+ * something changed). ES_MISMATCH: the name is another key's, whether that one lives or not, until it is
+ * removed. ES_UNSUPPORTED elsewhere. */
 es_status es_registry_renew(es_registry *registry, const es_node_record *record, es_err *err);
+
+/* Embedded only: when each of nodes was heard of last, in seconds of the clock on the wall, as coordinators
+ * beside us note it every few seconds; 0: never since it is a member. Leases are the keeper's own, and to us
+ * who come later every node seems alive. ES_UNSUPPORTED elsewhere: what has a record there has a lease. */
+es_status es_registry_seen(es_registry *registry, const es_node_record *nodes, size_t count,
+                           uint64_t *ret_wall_s, es_err *err);
 
 /* The following wait for the back end until deadline_ns: ES_TIMEOUT or ES_UNAVAILABLE says that it did not
  * answer, and that nobody knows whether it was done. */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,7 +117,7 @@ es_status es_registry_begin(const es_registry_options *o, es_registry **ret_regi
                            : es_registry_open_embedded(o->folder, 0, ret_registry, err);
 }
 
-es_status es_registry_open(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+es_status es_registry_open_or_create(const es_registry_options *o, es_registry **ret_registry, es_err *err)
 {
     es_status status = es_registry_begin(o, ret_registry, err);
     if (status == ES_OK) status = wait_for_answer(*ret_registry, err);
@@ -124,12 +125,22 @@ es_status es_registry_open(const es_registry_options *o, es_registry **ret_regis
     return status;
 }
 
-es_status es_registry_open_existing(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+static es_status find_folder(const char *folder, es_err *err)
 {
     char path[4096];
+    es_status status = es_file_join(path, sizeof path, folder, "registry.json", err);
+    if (status != ES_OK || access(path, F_OK) == 0) return status;
+    if (errno != ENOENT && errno != ENOTDIR)
+        return es_err_set(err, ES_IO, "%.400s: %s", folder, strerror(errno));
+    return es_err_set(err, ES_NOT_FOUND,
+                      "%.400s: there is no registry here: is it the folder that the coordinator's --registry "
+                      "names? It makes one when it starts",
+                      folder);
+}
+
+es_status es_registry_open(const es_registry_options *o, es_registry **ret_registry, es_err *err)
+{
     *ret_registry = NULL;
-    es_status status = o->folder == NULL ? ES_OK : es_file_join(path, sizeof path, o->folder, "lock", err);
-    if (status == ES_OK && o->folder != NULL && access(path, F_OK) != 0)
-        status = es_err_set(err, ES_NOT_FOUND, "%s: there is no registry here", o->folder);
-    return status == ES_OK ? es_registry_open(o, ret_registry, err) : status;
+    es_status status = o->folder != NULL ? find_folder(o->folder, err) : ES_OK;
+    return status == ES_OK ? es_registry_open_or_create(o, ret_registry, err) : status;
 }

@@ -20,11 +20,12 @@ es_status es_registry_options_check(const es_registry_options *options, es_err *
 /* ES_INVALID when none is named. Does not wait for etcd: the view is frozen until it has answered. */
 es_status es_registry_begin(const es_registry_options *options, es_registry **ret_registry, es_err *err);
 
-/* The same, and with etcd it waits until that has answered. */
+/* With etcd it waits until that has answered. A folder that holds no registry is ES_NOT_FOUND, which names
+ * it, and stays as it is: a name mistyped makes no second registry that nobody follows. */
 es_status es_registry_open(const es_registry_options *options, es_registry **ret_registry, es_err *err);
 
-/* The same for who only looks: a folder that holds no registry is ES_NOT_FOUND, and stays as it is. */
-es_status es_registry_open_existing(const es_registry_options *options, es_registry **ret_registry,
-                                    es_err *err);
+/* The same, and where there is none it is made: for the coordinator, whose own it is, and for who said so. */
+es_status es_registry_open_or_create(const es_registry_options *options, es_registry **ret_registry,
+                                     es_err *err);
 
 #endif

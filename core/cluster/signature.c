@@ -81,6 +81,7 @@ static es_status add_words(const char *path, size_t number, char *line, es_trust
         if (!es_signer_parse(word, key))
             return es_err_set(err, ES_INVALID, "%s: line %zu: no signing key", path, number);
         status = es_trust_add(trust, key, err);
+        if (status != ES_OK) es_err_prefix(err, "%s: line %zu", path, number);
         ++*found;
     }
     return status;

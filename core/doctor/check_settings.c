@@ -1,5 +1,4 @@
-/* The kernel's settings that decoding feels: those that deploy/host/essaim-host-tuning sets. A test holds
- * both lists together. */
+/* The kernel's settings that decoding feels: those of deploy/host/settings. */
 #include "doctor/checks.h"
 
 #include <math.h>
@@ -8,29 +7,15 @@
 #include <string.h>
 
 typedef struct setting {
-    const char *path, *name;
+    const char *name, *path;
     const char *wanted;
     bool at_least; /* else exactly */
     const char *cost;
 } setting;
 
+/* Made of deploy/host/settings when the build is configured. */
 static const setting SETTINGS[] = {
-    {"/sys/kernel/mm/transparent_hugepage/enabled", "transparent_hugepage", "madvise", false,
-     "experts in memory of huge pages are read 5 to 10 % faster"},
-    {"/proc/sys/kernel/numa_balancing", "kernel.numa_balancing", "0", false,
-     "pages of weights are moved about while they are read"},
-    {"/proc/sys/vm/swappiness", "vm.swappiness", "1", false,
-     "weights that were swapped out take seconds to come back"},
-    {"/proc/sys/vm/max_map_count", "vm.max_map_count", "262144", true,
-     "a node maps every expert of its shard"},
-    {"/proc/sys/net/core/rmem_max", "net.core.rmem_max", "8388608", true,
-     "a layer's rows and sums arrive in one burst, and wait for room"},
-    {"/proc/sys/net/core/wmem_max", "net.core.wmem_max", "8388608", true,
-     "a layer's rows and sums leave in one burst, and wait for room"},
-    {"/proc/sys/net/core/somaxconn", "net.core.somaxconn", "4096", true,
-     "of many clients at once some are refused"},
-    {"/proc/sys/net/ipv4/tcp_slow_start_after_idle", "net.ipv4.tcp_slow_start_after_idle", "0", false,
-     "links are idle between layers: each begins slowly again"},
+#include "doctor/host_settings.inc"
 };
 
 void es_check_settings(const es_doctor_source *source, es_findings *findings)

@@ -22,7 +22,7 @@ void es_check_limits(const es_doctor_source *source, const es_doctor_subject *su
 void es_check_cards(const es_doctor_source *source, const es_prospect *prospect, es_findings *findings,
                     double *ret_bytes_per_s);
 
-/* The kernel's settings that deploy/host/essaim-host-tuning sets, each that is there. */
+/* The kernel's settings of deploy/host/settings, each that is there. */
 void es_check_settings(const es_doctor_source *source, es_findings *findings);
 
 /* Whether the wall clock is held by a time server. */

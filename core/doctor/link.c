@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 enum {
-    QUEUE_MESSAGES = 8, /* as expert nodes have: more answers at a time could be dropped there */
-    WINDOW = 6,
+    QUEUE_MESSAGES = 8, /* as expert nodes have: an answer for which theirs has no room is dropped */
+    WINDOW = 5, /* libzmq learns of every fourth answer that left: five wait, and three may still count */
     CHUNK_MIN = 8 * 1024,
     FIRST_CHUNK = 32 * 1024,
     CONNECT_MS = 3000,
@@ -21,25 +21,27 @@ enum {
     PAUSE_MS = 2
 };
 
-/* A chunk takes about this long, so that six of them end in time on slow links. */
+/* A chunk takes about this long, so that five of them end in time on slow links. */
 static const double CHUNK_S = 0.02;
 
-typedef struct link {
+struct es_prober {
     const es_link_options *options;
     es_channel *channel;
     es_control_memory *memory;
-    uint8_t *frame; /* [ES_CONTROL_FRAME_MAX] */
-    uint64_t asked; /* requests so far */
-    int fd;         /* libzmq's, of the last answer */
+    uint8_t *frame;    /* [ES_CONTROL_FRAME_MAX] */
+    uint64_t until_ns; /* to be connected */
+    uint64_t asked;    /* requests so far */
+    int fd;            /* libzmq's, of the last answer */
+    bool loopback;
     es_control_reply reply;
-} link;
+};
 
 static uint64_t in_ms(uint64_t ms)
 {
     return es_clock_now_ns() + ms * 1000000u;
 }
 
-static es_status refused(const link *l, es_err *err)
+static es_status refused(const es_prober *l, es_err *err)
 {
     return es_err_set(err, ES_MISMATCH,
                       l->options->server_key != NULL
@@ -47,11 +49,10 @@ static es_status refused(const link *l, es_err *err)
                           : "refuses us: it wants keys, or is no expert node and no doctor");
 }
 
-static es_status wait_up(link *l, es_err *err)
+static es_status wait_up(es_prober *l, es_err *err)
 {
-    uint64_t until_ns = in_ms(CONNECT_MS);
     for (es_link state; (state = es_channel_link(l->channel)) != ES_LINK_UP;) {
-        int left_ms = es_clock_left_ms(until_ns);
+        int left_ms = es_clock_left_ms(l->until_ns);
         if (state == ES_LINK_REFUSED) return refused(l, err);
         if (left_ms == 0 || state == ES_LINK_LOST)
             return es_err_set(err, ES_UNAVAILABLE, "nobody answers there");
@@ -61,7 +62,7 @@ static es_status wait_up(link *l, es_err *err)
     return ES_OK;
 }
 
-static es_status ask(link *l, size_t fill_bytes, size_t want_bytes, es_err *err)
+static es_status ask(es_prober *l, size_t fill_bytes, size_t want_bytes, es_err *err)
 {
     const es_control_request request = {
         .coordinator = 1, .request = ++l->asked, .kind = ES_CONTROL_PROBE, .probe = {fill_bytes, want_bytes}};
@@ -71,7 +72,7 @@ static es_status ask(link *l, size_t fill_bytes, size_t want_bytes, es_err *err)
     return es_channel_send(l->channel, &message, err);
 }
 
-static es_status take(link *l, es_message *message, es_err *err)
+static es_status take(es_prober *l, es_message *message, es_err *err)
 {
     es_status status = message->count == 1
                            ? es_control_reply_unpack(l->memory, es_message_data(message, 0),
@@ -86,7 +87,7 @@ static es_status take(link *l, es_message *message, es_err *err)
 }
 
 /* The next answer. ES_TIMEOUT at until_ns. */
-static es_status await(link *l, uint64_t until_ns, es_err *err)
+static es_status await(es_prober *l, uint64_t until_ns, es_err *err)
 {
     es_message message;
     for (;;) {
@@ -136,7 +137,7 @@ static void pause_as_layers_do(uint64_t until_ns)
 }
 
 /* There and back, one after the other; the quickest tells the clocks apart best. */
-static es_status measure_rounds(link *l, es_link_report *r, es_err *err)
+static es_status measure_rounds(es_prober *l, es_link_report *r, es_err *err)
 {
     double rounds[ES_LINK_ROUNDS_MAX], best = INFINITY;
     size_t count = 0, warm = 0;
@@ -166,7 +167,7 @@ static es_status measure_rounds(link *l, es_link_report *r, es_err *err)
 }
 
 /* How long one chunk takes tells how large they may be. */
-static es_status choose_chunk(link *l, bool there, double round_trip_s, size_t *ret_chunk, es_err *err)
+static es_status choose_chunk(es_prober *l, bool there, double round_trip_s, size_t *ret_chunk, es_err *err)
 {
     uint64_t start_ns = es_clock_now_ns();
     es_status status = ask(l, there ? FIRST_CHUNK : 0, there ? 0 : FIRST_CHUNK, err);
@@ -179,9 +180,10 @@ static es_status choose_chunk(link *l, bool there, double round_trip_s, size_t *
     return status;
 }
 
-/* Six chunks at a time; the rate is that of the chunks behind the first, so that neither the way there nor
+/* Five chunks at a time; the rate is that of the chunks behind the first, so that neither the way there nor
  * the way back of the first counts. */
-static es_status measure_bulk(link *l, bool there, double round_trip_s, double *ret_bytes_per_s, es_err *err)
+static es_status measure_bulk(es_prober *l, bool there, double round_trip_s, double *ret_bytes_per_s,
+                              es_err *err)
 {
     size_t chunk;
     es_status status = choose_chunk(l, there, round_trip_s, &chunk, err);
@@ -218,27 +220,46 @@ static void ask_kernel(int fd, es_link_report *r)
     }
 }
 
-es_status es_link_measure(es_net *net, const es_endpoint *endpoint, const es_link_options *options,
-                          es_link_report *ret_report, es_err *err)
+es_status es_link_open(es_net *net, const es_endpoint *endpoint, const es_link_options *options,
+                       es_prober **ret_link, es_err *err)
 {
     static const es_channel_limits LIMITS = {ES_CONTROL_FRAME_MAX, QUEUE_MESSAGES};
-    link l = {.options = options, .frame = malloc(ES_CONTROL_FRAME_MAX), .fd = -1};
-    *ret_report = (es_link_report){.loopback = endpoint->loopback};
     ES_ASSERT(options->rounds >= 1 && options->rounds <= ES_LINK_ROUNDS_MAX);
-    es_status status = l.frame == NULL ? es_err_set(err, ES_NO_MEMORY, "probes") : ES_OK;
-    if (status == ES_OK) status = es_control_memory_create(&l.memory, err);
+    es_prober *l = *ret_link = calloc(1, sizeof *l);
+    if (l == NULL) return es_err_set(err, ES_NO_MEMORY, "probes");
+    *l = (es_prober){.options = options,
+                     .frame = malloc(ES_CONTROL_FRAME_MAX),
+                     .until_ns = in_ms(CONNECT_MS),
+                     .fd = -1,
+                     .loopback = endpoint->loopback};
+    es_status status = l->frame == NULL ? es_err_set(err, ES_NO_MEMORY, "probes") : ES_OK;
+    if (status == ES_OK) status = es_control_memory_create(&l->memory, err);
     if (status == ES_OK)
-        status = es_channel_connect(net, endpoint, options->server_key, &LIMITS, &l.channel, err);
-    if (status == ES_OK) status = wait_up(&l, err);
-    if (status == ES_OK) status = measure_rounds(&l, ret_report, err);
-    for (int way = 0; way < 2 && status == ES_OK && options->bulk_bytes > 0; way++) {
-        status = measure_bulk(&l, way == 0, ret_report->round_trip_s,
+        status = es_channel_connect(net, endpoint, options->server_key, &LIMITS, &l->channel, err);
+    if (status != ES_OK) es_link_close(ret_link);
+    return status;
+}
+
+void es_link_close(es_prober **link)
+{
+    if (*link == NULL) return;
+    es_channel_close(&(*link)->channel);
+    es_control_memory_destroy(&(*link)->memory);
+    free((*link)->frame);
+    free(*link);
+    *link = NULL;
+}
+
+es_status es_link_measure(es_prober *link, es_link_report *ret_report, es_err *err)
+{
+    *ret_report = (es_link_report){.loopback = link->loopback};
+    es_status status = wait_up(link, err);
+    if (status == ES_OK) status = measure_rounds(link, ret_report, err);
+    for (int way = 0; way < 2 && status == ES_OK && link->options->bulk_bytes > 0; way++) {
+        status = measure_bulk(link, way == 0, ret_report->round_trip_s,
                               way == 0 ? &ret_report->to_bytes_per_s : &ret_report->from_bytes_per_s, err);
         if (status != ES_OK) es_err_prefix(err, way == 0 ? "many bytes there" : "many bytes back");
     }
-    if (l.fd >= 0) ask_kernel(l.fd, ret_report);
-    es_channel_close(&l.channel);
-    es_control_memory_destroy(&l.memory);
-    free(l.frame);
+    if (link->fd >= 0) ask_kernel(link->fd, ret_report);
     return status;
 }

@@ -31,10 +31,19 @@ typedef struct es_link_report {
     bool loopback;                           /* no card and no cable is in it */
 } es_link_report;
 
-/* Measures one link; nothing else of this program uses the net meanwhile. Every wait has a deadline: whole
- * call at most rounds_ns + 2 bulk_ns + 6 s. ES_UNAVAILABLE: nobody answers; ES_MISMATCH: refused, or another
- * protocol; ES_UNSUPPORTED: an expert node that knows no probes; ES_TIMEOUT: it stopped answering. */
-es_status es_link_measure(es_net *net, const es_endpoint *endpoint, const es_link_options *options,
-                          es_link_report *ret_report, es_err *err);
+/* A connection to a peer. One thread. */
+typedef struct es_prober es_prober;
+
+/* Begins to connect, so that many links wait for those who do not answer at the same time. Borrows options
+ * and its texts until es_link_close. */
+es_status es_link_open(es_net *net, const es_endpoint *endpoint, const es_link_options *options,
+                       es_prober **ret_link, es_err *err);
+void es_link_close(es_prober **link);
+
+/* Measures a link; no other link of the net is measured meanwhile. Every wait has a deadline: what is left of
+ * 3 s since it was opened, and at most rounds_ns + 2 bulk_ns + 6 s. ES_UNAVAILABLE: nobody answers;
+ * ES_MISMATCH: refused, or another protocol; ES_UNSUPPORTED: an expert node that knows no probes; ES_TIMEOUT:
+ * it stopped answering. */
+es_status es_link_measure(es_prober *link, es_link_report *ret_report, es_err *err);
 
 #endif

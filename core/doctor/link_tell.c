@@ -69,7 +69,10 @@ static void tell_round_trip(telling *t)
     }
     bool late = r->late_s - r->round_trip_s > fmax(LATE_S, 2 * r->round_trip_s);
     f = es_findings_add(t->findings, late ? ES_FINDING_WARN : ES_FINDING_OK, id_of(t, "jitter"),
-                        1e6 * r->jitter_s, "us", "%.0f us from one round to the next", 1e6 * r->jitter_s);
+                        1e6 * r->jitter_s, "us",
+                        late ? "%.0f us from one round to the next, but one in a hundred takes %.0f"
+                             : "%.0f us from one round to the next",
+                        1e6 * r->jitter_s, 1e6 * r->late_s);
     if (!late) return;
     es_finding_cost(f, "one call in a hundred is %.1f ms late, and a token makes hundreds of calls",
                     1e3 * (r->late_s - r->round_trip_s));
@@ -151,8 +154,7 @@ void es_model_tell(const es_doctor_subject *subject, const char *id,
     char here[ES_FINGERPRINT_TEXT_MAX], there[ES_FINGERPRINT_TEXT_MAX];
     es_fingerprint_format(theirs, there);
     if (subject == NULL) {
-        es_findings_add(findings, ES_FINDING_UNKNOWN, id, NAN, "", "%s; --shard says what ours is",
-                        there);
+        es_findings_add(findings, ES_FINDING_UNKNOWN, id, NAN, "", "%s; --shard says what ours is", there);
         return;
     }
     es_fingerprint_format(subject->fingerprint, here);

@@ -41,8 +41,10 @@ static json_t *describe(const es_machine *machines, size_t i)
     json_t *object = json_pack("{s:s}", "name", name);
     if (m->host[0] != '\0' && strcmp(m->host, name) != 0)
         json_object_set_new(object, "host", json_string(m->host));
+    if (m->rack[0] != '\0') json_object_set_new(object, "rack", json_string(m->rack));
     if (m->role != ES_ROLE_ANY) json_object_set_new(object, "role", json_string(ROLES[m->role]));
     put(object, "memory_gb", (double)m->memory_bytes / 1e9);
+    put(object, "experts_gb", (double)m->experts_bytes / 1e9);
     put(object, "cores", (double)m->cores);
     put(object, "read_gb_per_s", m->read_bytes_per_s / 1e9);
     put(object, "int8_gop_per_s", m->int_ops_per_s / 1e9);

@@ -109,13 +109,24 @@ es_status es_endpoint_parse_bind(const char *text, es_endpoint *ret_endpoint, es
     return ES_OK;
 }
 
+static es_status split_connect(const char *text, halves *ret_halves, es_err *err)
+{
+    es_status status = split(text, ret_halves, err);
+    if (status != ES_OK || ret_halves->port != 0) return status;
+    return es_err_set(err, ES_INVALID, "endpoint \"%s\": port 0 is nowhere to connect to", text);
+}
+
+es_status es_endpoint_check_connect(const char *text, es_err *err)
+{
+    halves parts;
+    return split_connect(text, &parts, err);
+}
+
 es_status es_endpoint_parse_connect(const char *text, es_endpoint *ret_endpoint, es_err *err)
 {
     halves parts;
-    es_status status = split(text, &parts, err);
+    es_status status = split_connect(text, &parts, err);
     if (status != ES_OK) return status;
-    if (parts.port == 0)
-        return es_err_set(err, ES_INVALID, "endpoint \"%s\": port 0 is nowhere to connect to", text);
     *ret_endpoint = (es_endpoint){.port = parts.port};
     if (set_numeric(parts.host, ret_endpoint)) return ES_OK;
     struct addrinfo *found = NULL, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};

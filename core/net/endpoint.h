@@ -25,6 +25,9 @@ es_status es_endpoint_parse_bind(const char *text, es_endpoint *ret_endpoint, es
  * or ES_NOT_FOUND when the name has no address. */
 es_status es_endpoint_parse_connect(const char *text, es_endpoint *ret_endpoint, es_err *err);
 
+/* Whether a text is written as one to connect to; nothing is looked up. ES_INVALID. */
+es_status es_endpoint_check_connect(const char *text, es_err *err);
+
 /* "tcp://127.0.0.1:5703", "tcp://[::1]:5703". */
 void es_endpoint_format(const es_endpoint *endpoint, char ret_text[ES_ENDPOINT_TEXT_MAX]);
 

@@ -104,6 +104,24 @@ static es_status check_private(const char *path, es_err *err)
     return ES_OK;
 }
 
+/* The one key of a file; what stands on its lines is never told. */
+static es_status read_secret(const char *path, char *text, char ret_secret[ES_KEY_TEXT_BYTES], es_err *err)
+{
+    char *line;
+    size_t found = 0;
+    for (size_t number = 1; next_line(&text, &line); number++) {
+        if (line[0] == '\0') continue;
+        if (!es_key_valid(line))
+            return es_err_set(err, ES_INVALID, "%s: line %zu is no secret key", path, number);
+        if (found > 0)
+            return es_err_set(err, ES_INVALID, "%s: line %zu is a second key, after line %zu", path, number,
+                              found);
+        memcpy(ret_secret, line, ES_KEY_TEXT_BYTES);
+        found = number;
+    }
+    return found > 0 ? ES_OK : es_err_set(err, ES_INVALID, "%s: holds no secret key", path);
+}
+
 es_status es_keys_load(const char *path, es_keys *ret_keys, es_err *err)
 {
     char *text;
@@ -111,18 +129,11 @@ es_status es_keys_load(const char *path, es_keys *ret_keys, es_err *err)
     es_status status = check_private(path, err);
     if (status == ES_OK) status = es_file_read(path, KEY_FILE_MAX, &text, &bytes, err);
     if (status != ES_OK) return status;
-    char *rest = text, *line;
-    status = es_err_set(err, ES_INVALID, "%s: holds no secret key", path);
-    while (next_line(&rest, &line)) {
-        if (line[0] == '\0' || !es_key_valid(line)) continue;
-        memcpy(ret_keys->secret, line, ES_KEY_TEXT_BYTES);
-        status = zmq_curve_public(ret_keys->public_key, ret_keys->secret) == 0
-                     ? ES_OK
-                     : es_err_set(err, ES_UNSUPPORTED, "keys: this libzmq was built without CURVE");
-        break;
-    }
+    status = read_secret(path, text, ret_keys->secret, err);
     explicit_bzero(text, bytes);
     free(text);
+    if (status == ES_OK && zmq_curve_public(ret_keys->public_key, ret_keys->secret) != 0)
+        status = es_err_set(err, ES_UNSUPPORTED, "keys: this libzmq was built without CURVE");
     return status;
 }
 
@@ -154,7 +165,8 @@ static es_status read_allowed(const char *path, char *text, allowed_keys *list, 
         if (!es_key_valid(line))
             return es_err_set(err, ES_INVALID, "%s: line %zu is no public key", path, number);
         if (list->count == ES_ALLOWED_MAX)
-            return es_err_set(err, ES_INVALID, "%s: more than %d keys", path, ES_ALLOWED_MAX);
+            return es_err_set(err, ES_INVALID, "%s: line %zu: more than %d keys", path, number,
+                              ES_ALLOWED_MAX);
         zmq_z85_decode(list->key[list->count++], line);
     }
     if (list->count == 0)

@@ -20,8 +20,8 @@ typedef struct es_keys {
  * may go anywhere. Overwrites nothing: ES_IO names the file that is in the way. */
 es_status es_keys_generate(const char *path, es_keys *ret_keys, es_err *err);
 
-/* Reads a secret key file; the public key follows from it. ES_INVALID when others may read the file, or it
- * holds no key. */
+/* Reads a secret key file; the public key follows from it. ES_INVALID when others may read the file, or names
+ * the line that is no key, or a second one. */
 es_status es_keys_load(const char *path, es_keys *ret_keys, es_err *err);
 void es_keys_wipe(es_keys *keys);
 

@@ -1,6 +1,9 @@
 /* Who may connect: CURVE alone would let in anybody who knows our public key. */
 #include "net/zap.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,12 +11,22 @@
 #include <zmq.h>
 
 /* Frames of a request: version, request id, domain, address, identity, mechanism, the client's key. */
-enum { FRAME_ID = 1, FRAME_MECHANISM = 5, FRAME_KEY = 6, FRAME_COUNT = 7, FRAME_BYTES = 256, LOOK_MS = 500 };
+enum {
+    FRAME_ID = 1,
+    FRAME_ADDRESS = 3,
+    FRAME_MECHANISM = 5,
+    FRAME_KEY = 6,
+    FRAME_COUNT = 7,
+    FRAME_BYTES = 256,
+    LOOK_MS = 500,
+    TELL_EVERY_S = 10
+};
 
 struct es_zap {
     pthread_t thread;
     void *socket; /* owned by thread once it runs */
     es_allow_list *list;
+    es_log_limit told; /* the thread's */
 };
 
 typedef struct frame {
@@ -53,6 +66,20 @@ static bool is_allowed(const es_zap *zap, const frame frames[FRAME_COUNT])
            key->bytes == ES_KEY_BYTES && es_allow_list_has(zap->list, (const uint8_t *)key->data);
 }
 
+/* Who is kept out, and why, as far as a handshake shows it; a stranger tries again all the time. */
+static void tell_refusal(es_zap *zap, const frame frames[FRAME_COUNT])
+{
+    const frame *address = &frames[FRAME_ADDRESS], *key = &frames[FRAME_KEY];
+    char user[ES_KEY_TEXT_BYTES] = "";
+    uint64_t left_out = 0;
+    if (!es_log_limit_take(&zap->told, es_clock_now_ns() / TELL_EVERY_S, 1, &left_out)) return;
+    if (key->bytes == ES_KEY_BYTES) zmq_z85_encode(user, (const uint8_t *)key->data, ES_KEY_BYTES);
+    const es_log_field fields[] = {es_log_text("key", user), es_log_count("left_out", left_out)};
+    es_log_with(ES_LOG_WARN, fields,
+                "refused a connection from %.*s: its public key is not on the list, or was revoked",
+                (int)address->bytes, address->data);
+}
+
 static void answer(void *socket, const frame *id, const frame *key, bool allowed)
 {
     char user[ES_KEY_TEXT_BYTES] = "";
@@ -73,7 +100,9 @@ static void *zap_main(void *arg)
     while (receive(zap, frames, &whole)) {
         if (!whole) frames[FRAME_ID].bytes = 0;
         es_allow_list_refresh(zap->list);
-        answer(zap->socket, &frames[FRAME_ID], &frames[FRAME_KEY], whole && is_allowed(zap, frames));
+        bool allowed = whole && is_allowed(zap, frames);
+        if (whole && !allowed) tell_refusal(zap, frames);
+        answer(zap->socket, &frames[FRAME_ID], &frames[FRAME_KEY], allowed);
     }
     zmq_close(zap->socket);
     return NULL;

@@ -11,9 +11,6 @@
 static const size_t STREAMS[ES_FORECAST_SPEEDS] = {1, 8, 64}, PROMPT[ES_FORECAST_PROMPTS] = {1024, 8192};
 enum { STEP_ROWS = 512 };
 
-/* What a process takes beside weights and cache. */
-static const double PROCESS_BYTES = 1.0e9, SCRATCH_SHARE = 0.02;
-
 /* A loopback's round trip, and its bytes. */
 static const double HOST_ROUND_TRIP_S = 60e-6, HOST_BYTES_PER_S = 4e9;
 
@@ -47,7 +44,7 @@ static double kv_bytes(const work *w)
 
 static double coordinator_needs(const work *w)
 {
-    return w->model.backbone_bytes * (1 + SCRATCH_SHARE) + kv_bytes(w) + PROCESS_BYTES;
+    return w->model.backbone_bytes * (1 + ES_SCRATCH_SHARE) + kv_bytes(w) + ES_PROCESS_BYTES;
 }
 
 /* Bytes that a machine has left for experts when other processes of its host took theirs. */
@@ -64,11 +61,11 @@ static void find_nodes(work *w)
         for (size_t k = 0; k < q->machine_count; k++)
             alike += strcmp(q->machines[k].host, m->host) == 0 &&
                      q->machines[k].role != ES_ROLE_COORDINATOR && (k != w->coordinator || alone);
-        double has = (double)m->memory_bytes - (strcmp(m->host, own->host) == 0 ? coordinator_needs(w) : 0);
+        double taken = strcmp(m->host, own->host) == 0 ? coordinator_needs(w) : 0;
         w->index[w->nodes] = i;
         w->node[w->nodes] = *m;
         w->weight[w->nodes] = m->read_bytes_per_s / (double)alike;
-        w->room[w->nodes++] = has / (double)alike / (1 + SCRATCH_SHARE) - PROCESS_BYTES;
+        w->room[w->nodes++] = es_machine_room(m, taken, alike);
     }
 }
 
@@ -188,7 +185,7 @@ static bool try_mode(work *w, es_layout_mode mode, es_forecast *f)
         double bytes = w->layout.held[n] * expert_bytes;
         m->experts = w->layout.held[n];
         m->weights_bytes += bytes;
-        m->needs_bytes += bytes * (1 + SCRATCH_SHARE) + PROCESS_BYTES;
+        m->needs_bytes += bytes * (1 + ES_SCRATCH_SHARE) + ES_PROCESS_BYTES;
     }
     make_speeds(w, f);
     return true;
@@ -208,19 +205,46 @@ static bool modes_of(const es_forecast_question *q, es_layout_mode mode)
     return mode != ES_MODE_REPLICATE || q->machine_count > q->copies;
 }
 
-static void say_why(const work *w, es_forecast *f)
+/* Whether a machine may coordinate: where some are named for it, they alone. */
+static bool may_coordinate(const es_forecast_question *q, size_t machine)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < q->machine_count; i++)
+        wanted = wanted || q->machines[i].role == ES_ROLE_COORDINATOR;
+    return q->machines[machine].role == (wanted ? ES_ROLE_COORDINATOR : ES_ROLE_ANY);
+}
+
+/* What is missing, with the largest of those that may coordinate as the coordinator. */
+static void say_why(work *w, es_forecast *f)
 {
     const es_forecast_question *q = w->q;
-    const es_machine *largest = &q->machines[0];
-    for (size_t i = 1; i < q->machine_count; i++)
-        if (q->machines[i].memory_bytes > largest->memory_bytes) largest = &q->machines[i];
-    double needs = coordinator_needs(w);
-    if ((double)largest->memory_bytes < needs)
-        snprintf(f->why, sizeof f->why, "the coordinator needs %.1f GB, the largest machine (%s) has %.1f GB",
-                 needs / 1e9, largest->name, (double)largest->memory_bytes / 1e9);
+    size_t largest = 0;
+    while (!may_coordinate(q, largest)) largest++; /* there is one: the question was checked */
+    for (size_t i = largest; i < q->machine_count; i++)
+        if (may_coordinate(q, i) && q->machines[i].memory_bytes > q->machines[largest].memory_bytes)
+            largest = i;
+    w->coordinator = largest;
+    find_nodes(w);
+    const es_machine *own = &q->machines[largest];
+    double needs = coordinator_needs(w), has = (double)own->memory_bytes, room = 0;
+    size_t copies = !q->any_mode && q->mode == ES_MODE_REPLICATE ? q->copies : 1;
+    double experts = w->model.experts_bytes * (double)copies;
+    for (size_t n = 0; n < w->nodes; n++) room += fmax(w->room[n], 0);
+    if (has < needs)
+        snprintf(f->why, sizeof f->why, "the coordinator needs %.1f GB, %s has %.1f GB: %.1f GB are missing",
+                 needs / 1e9, own->name, has / 1e9, (needs - has) / 1e9);
+    else if (room < experts)
+        snprintf(f->why, sizeof f->why,
+                 "the experts%s need %.1f GB, %zu machine%s beside the coordinator ha%s room for %.1f GB: "
+                 "%.1f GB are missing",
+                 copies > 1 ? "' copies" : "", experts / 1e9, w->nodes, w->nodes == 1 ? "" : "s",
+                 w->nodes == 1 ? "s" : "ve", room / 1e9, (experts - room) / 1e9);
     else
-        snprintf(f->why, sizeof f->why, "coordinator and experts need %.1f GB, the machines have %.1f GB",
-                 f->total_needs_bytes / 1e9, f->total_has_bytes / 1e9);
+        snprintf(f->why, sizeof f->why,
+                 "the experts%s need %.1f GB of %.1f GB, but %s%s lays them out so that every machine's part "
+                 "fits",
+                 copies > 1 ? "' copies" : "", experts / 1e9, room / 1e9,
+                 q->any_mode ? "no mode" : "not mode ", q->any_mode ? "" : es_layout_mode_name(q->mode));
 }
 
 static es_status check(const es_forecast_question *q, es_err *err)
@@ -250,9 +274,10 @@ static bool seen_before(const es_forecast_question *q, size_t machine)
         const es_machine *other = &q->machines[i];
         bool hosts = strcmp(m.host, other->host) == 0 || (own_host && strcmp(other->name, other->host) == 0);
         if (hosts && m.role == other->role && m.memory_bytes == other->memory_bytes &&
-            m.cores == other->cores && m.read_bytes_per_s == other->read_bytes_per_s &&
-            m.int_ops_per_s == other->int_ops_per_s && m.float_ops_per_s == other->float_ops_per_s &&
-            m.nic_bytes_per_s == other->nic_bytes_per_s && m.round_trip_s == other->round_trip_s)
+            m.experts_bytes == other->experts_bytes && m.cores == other->cores &&
+            m.read_bytes_per_s == other->read_bytes_per_s && m.int_ops_per_s == other->int_ops_per_s &&
+            m.float_ops_per_s == other->float_ops_per_s && m.nic_bytes_per_s == other->nic_bytes_per_s &&
+            m.round_trip_s == other->round_trip_s)
             return true;
     }
     return false;
@@ -272,13 +297,8 @@ es_status es_forecast_make(const es_forecast_question *q, es_forecast *ret_forec
         status = es_cost_model_make(q->shape, q->format, q->kv_value_bytes, &w->model, err);
     }
     for (size_t c = 0; c < q->machine_count && status == ES_OK; c++) {
-        bool wanted = false;
-        for (size_t i = 0; i < q->machine_count; i++)
-            wanted = wanted || q->machines[i].role == ES_ROLE_COORDINATOR;
         w->coordinator = c;
-        if (q->machines[c].role == ES_ROLE_EXPERTS ||
-            (wanted && q->machines[c].role != ES_ROLE_COORDINATOR) || seen_before(q, c))
-            continue;
+        if (!may_coordinate(q, c) || seen_before(q, c)) continue;
         if ((double)q->machines[c].memory_bytes < coordinator_needs(w)) continue;
         find_nodes(w);
         for (int mode = 0; mode < ES_MODE_COUNT; mode++)
@@ -293,8 +313,8 @@ es_status es_forecast_make(const es_forecast_question *q, es_forecast *ret_forec
             if (first) ret_forecast->total_has_bytes += (double)q->machines[i].memory_bytes;
         }
         ret_forecast->total_needs_bytes =
-            coordinator_needs(w) + w->model.experts_bytes * (1 + SCRATCH_SHARE) +
-            (double)(q->machine_count > 1 ? q->machine_count - 1 : 1) * PROCESS_BYTES;
+            coordinator_needs(w) + w->model.experts_bytes * (1 + ES_SCRATCH_SHARE) +
+            (double)(q->machine_count > 1 ? q->machine_count - 1 : 1) * ES_PROCESS_BYTES;
         if (!ret_forecast->fits) say_why(w, ret_forecast);
     }
     free(w);

@@ -4,11 +4,15 @@
 #include "base/file.h"
 #include "weights/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILE_BYTES_MAX = 1 << 20 };
+
+/* What a process takes beside weights and cache. */
+const double ES_PROCESS_BYTES = 1.0e9, ES_SCRATCH_SHARE = 0.02;
 
 /* What a core is taken to do when nobody measured: AVX2 without VNNI at 3 GHz. */
 static const double INT_OPS_PER_CORE = 150e9, FLOAT_OPS_PER_CORE = 75e9;
@@ -20,12 +24,13 @@ typedef struct number {
     size_t at;                      /* of a double in es_machine; SIZE_MAX: not a double */
 } number;
 
-enum { NUMBER_MEMORY, NUMBER_CORES, NUMBER_COUNT, NUMBERS = 10 };
+enum { NUMBER_MEMORY, NUMBER_CORES, NUMBER_COUNT, NUMBER_EXPERTS, NUMBERS = 11 };
 
 static const number NUMBER[NUMBERS] = {
     {"memory_gb", 1e9, -1, 0.001, 1e6, SIZE_MAX},
     {"cores", 1, -1, 1, 4096, SIZE_MAX},
     {"count", 1, 1, 1, ES_MACHINES_MAX, SIZE_MAX},
+    {"experts_gb", 1e9, 0, 0, 1e6, SIZE_MAX},
     {"read_gb_per_s", 1e9, -1, 0.01, 1e5, offsetof(es_machine, read_bytes_per_s)},
     {"int8_gop_per_s", 1e9, 0, 0, 1e7, offsetof(es_machine, int_ops_per_s)},
     {"float_gflop_per_s", 1e9, 0, 0, 1e7, offsetof(es_machine, float_ops_per_s)},
@@ -36,6 +41,10 @@ static const number NUMBER[NUMBERS] = {
 };
 
 static const char *const ROLES[] = {"any", "coordinator", "experts"};
+
+/* Keys of the form that `essaim placement` alone once read. */
+static const char *const OLD_KEYS[][2] = {{"memory", "memory_gb, in 10^9 bytes"},
+                                          {"bandwidth", "read_gb_per_s, in 10^9 bytes a second"}};
 
 static es_status read_number(const json_t *object, const char *file, const char *name, const number *n,
                              double *ret_value, es_err *err)
@@ -74,9 +83,13 @@ static es_status check_keys(const json_t *object, const char *file, const char *
     json_object_foreach((json_t *)object, key, value)
     {
         bool known = key[0] == '_' || strcmp(key, "name") == 0 || strcmp(key, "host") == 0 ||
-                     strcmp(key, "role") == 0 || strcmp(key, "read_shares") == 0 ||
-                     strcmp(key, "multiply_shares") == 0;
+                     strcmp(key, "role") == 0 || strcmp(key, "rack") == 0 ||
+                     strcmp(key, "read_shares") == 0 || strcmp(key, "multiply_shares") == 0;
         for (size_t i = 0; i < NUMBERS && !known; i++) known = strcmp(key, NUMBER[i].key) == 0;
+        for (size_t i = 0; i < sizeof OLD_KEYS / sizeof OLD_KEYS[0]; i++)
+            if (strcmp(key, OLD_KEYS[i][0]) == 0)
+                return es_err_set(err, ES_INVALID, "%s: machine %s: write %s in place of \"%s\"", file, name,
+                                  OLD_KEYS[i][1], key);
         if (!known)
             return es_err_set(err, ES_INVALID, "%s: machine %s: no key \"%.60s\" is known", file, name, key);
     }
@@ -128,6 +141,8 @@ static es_status read_machine(const json_t *object, const char *file, es_machine
     if (!json_is_object(object)) return es_err_set(err, ES_INVALID, "%s: a machine is an object", file);
     es_status status = read_text(object, file, "name", NULL, m.name, err);
     if (status == ES_OK) status = read_text(object, file, "host", m.name, m.host, err);
+    if (status == ES_OK && json_object_get(object, "rack") != NULL)
+        status = read_text(object, file, "rack", NULL, m.rack, err);
     if (status == ES_OK) status = check_keys(object, file, m.name, err);
     if (status == ES_OK) status = read_role(object, file, &m, err);
     if (status == ES_OK) status = read_shares(object, file, m.name, "read_shares", m.read_share, err);
@@ -139,6 +154,7 @@ static es_status read_machine(const json_t *object, const char *file, es_machine
     }
     if (status != ES_OK) return status;
     m.memory_bytes = (uint64_t)(value[NUMBER_MEMORY] * 1e9);
+    m.experts_bytes = (uint64_t)(value[NUMBER_EXPERTS] * 1e9);
     m.cores = (size_t)value[NUMBER_CORES];
     if (m.int_ops_per_s <= 0) m.int_ops_per_s = INT_OPS_PER_CORE * (double)m.cores;
     if (m.float_ops_per_s <= 0) m.float_ops_per_s = FLOAT_OPS_PER_CORE * (double)m.cores;
@@ -173,6 +189,43 @@ static es_status check_names(const char *file, const es_machine *machines, size_
     return ES_OK;
 }
 
+double es_machine_room(const es_machine *machine, double taken_bytes, size_t alike)
+{
+    double room = ((double)machine->memory_bytes - taken_bytes) / (double)alike / (1 + ES_SCRATCH_SHARE) -
+                  ES_PROCESS_BYTES;
+    return machine->experts_bytes > 0 ? fmin(room, (double)machine->experts_bytes) : room;
+}
+
+/* The line of an entry of "machines" in a text that is JSON; 0: not found. */
+static size_t line_of(const char *text, size_t bytes, size_t entry)
+{
+    static const char KEY[] = "machines";
+    const char *string = NULL; /* that is being read */
+    size_t line = 1, depth = 0, seen = 0;
+    bool is_key = false, in_list = false;
+    for (const char *c = text; c < text + bytes; c++) {
+        line += *c == '\n';
+        if (string != NULL) {
+            if (*c == '\\')
+                c++;
+            else if (*c == '"') {
+                is_key = (size_t)(c - string) == sizeof KEY - 1 && memcmp(string, KEY, sizeof KEY - 1) == 0;
+                string = NULL;
+            }
+            continue;
+        }
+        if (in_list && depth == 2 && *c == ',')
+            seen++;
+        else if (in_list && depth == 2 && strchr(" \t\r\n]", *c) == NULL && seen == entry)
+            return line;
+        if (depth == 1 && (*c == '[' || *c == '{')) in_list = *c == '[' && is_key;
+        if (*c == '"') string = c + 1;
+        depth += *c == '[' || *c == '{';
+        depth -= *c == ']' || *c == '}';
+    }
+    return 0;
+}
+
 es_status es_machines_parse(const char *file, const char *text, size_t bytes, es_machine *machines,
                             size_t room, size_t *count, es_err *err)
 {
@@ -186,9 +239,11 @@ es_status es_machines_parse(const char *file, const char *text, size_t bytes, es
     size_t entries = list == NULL ? 1 : json_array_size(list);
     for (size_t i = 0; i < entries && status == ES_OK; i++) {
         es_machine machine;
-        size_t alike = 0;
-        status = read_machine(list == NULL ? object : json_array_get(list, i), file, &machine, &alike, err);
-        if (status == ES_OK) status = add_alike(&machine, alike, file, machines, room, count, err);
+        size_t alike = 0, line = list != NULL ? line_of(text, bytes, i) : 1;
+        char place[ES_ERR_TEXT_MAX];
+        snprintf(place, sizeof place, line > 0 ? "%.400s: line %zu" : "%.400s", file, line);
+        status = read_machine(list == NULL ? object : json_array_get(list, i), place, &machine, &alike, err);
+        if (status == ES_OK) status = add_alike(&machine, alike, place, machines, room, count, err);
     }
     json_decref(object);
     return status == ES_OK ? check_names(file, machines, *count, err) : status;

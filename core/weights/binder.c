@@ -23,6 +23,13 @@ static const char *shape_text(const size_t *shape, size_t dims, char out[static 
     return out;
 }
 
+/* The types that the source may have, listed. */
+static const char *types_of(const es_binder *b, char out[static ES_GGUF_TYPES_BYTES])
+{
+    if (es_checkpoint_gguf(b->checkpoint) != NULL) return es_gguf_types(out);
+    return "F8_E4M3, BF16, F16, F32";
+}
+
 es_status es_binder_find(const es_binder *b, const char *name, const size_t *wanted, size_t dims,
                          const es_tensor **ret_tensor)
 {
@@ -35,9 +42,11 @@ es_status es_binder_find(const es_binder *b, const char *name, const size_t *wan
                           shape_text(tensor->shape, tensor->dims, is), b->config,
                           shape_text(wanted, dims, should));
     }
-    if (tensor->dtype == ES_DTYPE_OTHER)
-        return es_err_set(b->err, ES_UNSUPPORTED, "%s: %s: type %s is not supported", tensor->file, name,
-                          tensor->dtype_name);
+    if (tensor->dtype == ES_DTYPE_OTHER) {
+        char types[ES_GGUF_TYPES_BYTES];
+        return es_err_set(b->err, ES_UNSUPPORTED, "%s: %s: type %s is not supported, but %s are",
+                          tensor->file, name, tensor->dtype_name, types_of(b, types));
+    }
     *ret_tensor = tensor;
     return ES_OK;
 }
@@ -166,7 +175,8 @@ static es_status bind_vector(const es_binder *b, const char *prefix, const es_ve
     es_status status = find(b, name, item->rows, item->cols, &tensor);
     if (status != ES_OK) return status;
     if (tensor->dtype == ES_DTYPE_F8_E4M3 || es_format_is_quant(es_dtype_format(tensor->dtype)))
-        return es_err_set(b->err, ES_UNSUPPORTED, "%s: %s: type %s is not supported here", tensor->file, name,
+        return es_err_set(b->err, ES_UNSUPPORTED,
+                          "%s: %s: type %s is not supported here, but F32, F16, BF16 are", tensor->file, name,
                           tensor->dtype_name);
     float *values = es_arena_take(b->arena, (size_t)tensor->elements, sizeof *values);
     if (values == NULL) return es_binder_no_memory(b, name);

@@ -49,6 +49,16 @@ uint32_t es_gguf_number_of(es_format format)
     return number;
 }
 
+const char *es_gguf_types(char ret_text[static ES_GGUF_TYPES_BYTES])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof TENSOR_TYPES / sizeof TENSOR_TYPES[0]; i++)
+        if (TENSOR_TYPES[i].dtype != ES_DTYPE_OTHER && at < ES_GGUF_TYPES_BYTES)
+            at += (size_t)snprintf(ret_text + at, ES_GGUF_TYPES_BYTES - at, "%s%s", at == 0 ? "" : ", ",
+                                   TENSOR_TYPES[i].name);
+    return ret_text;
+}
+
 /* What is still to be read. The first failure stays; later reads give zero. */
 typedef struct reader {
     const uint8_t *begin, *at, *end;
@@ -63,12 +73,10 @@ static void fail(reader *in, es_status status, const char *format, ...) __attrib
 static void fail(reader *in, es_status status, const char *format, ...)
 {
     if (in->status != ES_OK) return;
-    char why[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
+    in->status = es_err_set_at(in->err, status, in->file, format, args);
     va_end(args);
-    in->status = es_err_set(in->err, status, "%s: %s", in->file, why);
 }
 
 static size_t left(const reader *in)
@@ -285,7 +293,9 @@ static void read_tensor_type(reader *in, es_tensor *tensor)
     uint64_t number = read_unsigned(in, 4, tensor->name);
     if (in->status != ES_OK) return;
     if (number >= sizeof TENSOR_TYPES / sizeof TENSOR_TYPES[0] || TENSOR_TYPES[number].name == NULL) {
-        fail(in, ES_UNSUPPORTED, "%s: type %llu is not known", tensor->name, (unsigned long long)number);
+        char types[ES_GGUF_TYPES_BYTES];
+        fail(in, ES_UNSUPPORTED, "%s: type %llu is not known: %s are supported", tensor->name,
+             (unsigned long long)number, es_gguf_types(types));
         return;
     }
     const struct tensor_type *type = &TENSOR_TYPES[number];

@@ -11,7 +11,8 @@ enum {
     ES_GGUF_TENSORS_MAX = 1 << 20,
     ES_GGUF_NAME_MAX = 255, /* bytes of a tensor's name, and of a key */
     ES_GGUF_DIMS_MAX = 4,
-    ES_GGUF_DEPTH_MAX = 4 /* arrays within arrays */
+    ES_GGUF_DEPTH_MAX = 4, /* arrays within arrays */
+    ES_GGUF_TYPES_BYTES = 128
 };
 
 /* As files number them. */
@@ -75,6 +76,9 @@ es_status es_gguf_metadata(const es_gguf *gguf, uint8_t **ret_bytes, size_t *ret
 
 /* The number under which files name a format of weights; ES_FORMAT_FP8 has none. */
 uint32_t es_gguf_number_of(es_format format);
+
+/* The types that weights may have, listed for people: "F32, F16, Q4_0, …". Returns ret_text. */
+const char *es_gguf_types(char ret_text[static ES_GGUF_TYPES_BYTES]);
 
 /* The value under key, or NULL. */
 const es_gguf_value *es_gguf_find(const es_gguf *gguf, const char *key);

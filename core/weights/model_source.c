@@ -10,10 +10,8 @@
 #include "weights/shard.h"
 #include "weights/source.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -121,17 +119,6 @@ void es_model_source_close(es_model_source **source)
     *source = NULL;
 }
 
-static es_status write_file(const char *dir, const char *name, const char *text, size_t bytes, es_err *err)
-{
-    char path[PATH_MAX];
-    es_status status = es_file_join(path, sizeof path, dir, name, err);
-    if (status != ES_OK) return status;
-    FILE *file = fopen(path, "wbe");
-    bool good = file != NULL && fwrite(text, 1, bytes, file) == bytes;
-    if (file != NULL && fclose(file) != 0) good = false;
-    return good ? ES_OK : es_err_set(err, ES_IO, "%s: %s", path, strerror(errno));
-}
-
 static es_status copy_file(const char *from_dir, const char *name, const char *to_dir, es_err *err)
 {
     char path[PATH_MAX], *text = NULL;
@@ -139,7 +126,7 @@ static es_status copy_file(const char *from_dir, const char *name, const char *t
     es_status status = es_file_join(path, sizeof path, from_dir, name, err);
     if (status == ES_OK) status = es_file_read(path, TEXT_BYTES_MAX, &text, &bytes, err);
     if (status == ES_NOT_FOUND) return ES_OK;
-    if (status == ES_OK) status = write_file(to_dir, name, text, bytes, err);
+    if (status == ES_OK) status = es_file_write(to_dir, name, text, bytes, err);
     free(text);
     return status;
 }
@@ -153,7 +140,7 @@ static es_status write_gguf_texts(const char *path, const es_shape *shape, const
     uint8_t *bytes;
     size_t size;
     status = es_gguf_metadata(es_checkpoint_gguf(checkpoint), &bytes, &size, err);
-    if (status == ES_OK) status = write_file(out, ES_SHARD_TEXTS_NAME, (const char *)bytes, size, err);
+    if (status == ES_OK) status = es_file_write(out, ES_SHARD_TEXTS_NAME, bytes, size, err);
     free(bytes);
     es_checkpoint_close(&checkpoint);
     if (status != ES_OK) return status;
@@ -161,12 +148,12 @@ static es_status write_gguf_texts(const char *path, const es_shape *shape, const
     char *text = config == NULL ? NULL : json_dumps(config, JSON_INDENT(2));
     json_decref(config);
     if (text == NULL) return es_err_set(err, ES_NO_MEMORY, "%s: config", out);
-    status = write_file(out, "config.json", text, strlen(text), err);
+    status = es_file_write(out, "config.json", text, strlen(text), err);
     free(text);
     return status;
 }
 
-es_status es_cut_texts(const char *path, const es_shape *shape, const char *out, es_err *err)
+es_status es_cut_texts(const void *path, const es_shape *shape, const char *out, es_err *err)
 {
     static const char *const NAMES[] = {"config.json", "generation_config.json", "tokenizer.json",
                                         "tokenizer_config.json", "chat_template.jinja"};

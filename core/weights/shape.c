@@ -7,11 +7,13 @@
 #include "weights/shape_reader.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CONFIG_BYTES_MAX = 1 << 20, ROW_MAX = ES_SHAPE_ROW_MAX, REQUIRED = ES_SHAPE_REQUIRED };
 
@@ -308,13 +310,26 @@ static void point_to_gguf(const char *dir, es_err *err)
                    first);
 }
 
+/* What is neither GGUF nor a shard is taken for a folder. */
+static es_status check_folder(const char *path, es_err *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        es_status status = errno == ENOENT || errno == ENOTDIR ? ES_NOT_FOUND : ES_IO;
+        return es_err_set(err, status, "%s: %s", path, strerror(errno));
+    }
+    if (S_ISDIR(info.st_mode)) return ES_OK;
+    return es_err_set(err, ES_INVALID, "%s: no model: neither a GGUF file, a shard nor a folder", path);
+}
+
 es_status es_shape_load(const char *dir, es_shape *ret_shape, es_err *err)
 {
     char config_path[PATH_MAX], generation_path[PATH_MAX];
     char *config = NULL, *generation = NULL;
     size_t config_bytes = 0, generation_bytes = 0;
     *ret_shape = (es_shape){0};
-    es_status status = es_file_join(config_path, sizeof config_path, dir, "config.json", err);
+    es_status status = check_folder(dir, err);
+    if (status == ES_OK) status = es_file_join(config_path, sizeof config_path, dir, "config.json", err);
     if (status == ES_OK)
         status = es_file_join(generation_path, sizeof generation_path, dir, "generation_config.json", err);
     if (status == ES_OK) status = es_file_read(config_path, CONFIG_BYTES_MAX, &config, &config_bytes, err);

@@ -7,12 +7,12 @@
 void es_shape_fail(es_shape_reader *in, es_status status, const char *key, const char *format, ...)
 {
     if (in->status != ES_OK) return;
-    char why[256];
+    char where[ES_ERR_TEXT_MAX];
+    snprintf(where, sizeof where, "%s: %s%s", in->file, in->within, key);
     va_list args;
     va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
+    in->status = es_err_set_at(in->err, status, where, format, args);
     va_end(args);
-    in->status = es_err_set(in->err, status, "%s: %s%s: %s", in->file, in->within, key, why);
 }
 
 /* False when there is none, which is a failure when it is required, or when reading has failed already. */

@@ -281,6 +281,8 @@ static es_status write_all(cut *c, es_cut_result *result, es_err *err)
     es_status status = es_shard_writer_open(o->out, c->shards, 1 + o->nodes, o->pool, o->progress,
                                             o->progress_context, &c->writer, err);
     if (status == ES_OK) status = walk(c, err);
+    if (status == ES_OK && o->texts != NULL)
+        status = o->texts(o->texts_context, &c->source->shape, o->out, err);
     if (status == ES_OK) status = es_shard_writer_finish(c->writer, err);
     es_shard_writer_close(&c->writer);
     *result = (es_cut_result){.coordinator_bytes = c->shards[0].file_bytes, .units_kept = c->kept};

@@ -46,6 +46,11 @@ typedef struct es_cut_options {
     es_pool *pool;
     es_progress_fn *progress; /* may be NULL */
     void *progress_context;
+
+    /* Writes what goes beside the shards into out. It is called before they get their names: a folder whose
+     * shards have theirs is whole, whenever the cut was killed. May be NULL. */
+    es_status (*texts)(const void *context, const es_shape *shape, const char *out, es_err *err);
+    const void *texts_context;
 } es_cut_options;
 
 /* What was cut. */
@@ -70,7 +75,8 @@ const es_cut_source *es_model_source_get(const es_model_source *source);
 const es_weight_error *es_model_source_errors(const es_model_source *source); /* [ES_WEIGHT_COUNT] */
 void es_model_source_close(es_model_source **source);
 
-/* Copies what a model is beside its weights into out: config, tokenizer, chat layout. */
-es_status es_cut_texts(const char *path, const es_shape *shape, const char *out, es_err *err);
+/* Copies what the model at path (a const char *) is beside its weights into out: config, tokenizer, chat
+ * layout. */
+es_status es_cut_texts(const void *path, const es_shape *shape, const char *out, es_err *err);
 
 #endif

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SUM_TEXT = 2 * ES_SHARD_SUM_BYTES + 1, LINE_BYTES = 160, JOURNAL_BYTES_MAX = 1 << 28 };
@@ -85,6 +87,17 @@ es_status es_shard_journal_tell(es_shard_journal *journal, es_shard_journal_fn *
     return ftruncate(journal->fd, (off_t)at) != 0 ? io_failed(journal, err) : ES_OK;
 }
 
+/* One process at a time; one whose journal was removed meanwhile came too late to take it up. */
+static es_status take_lock(const es_shard_journal *j, const char *dir, es_err *err)
+{
+    struct stat info;
+    bool locked = flock(j->fd, LOCK_EX | LOCK_NB) == 0;
+    if (!locked && errno != EWOULDBLOCK) return io_failed(j, err);
+    if (locked && fstat(j->fd, &info) != 0) return io_failed(j, err);
+    if (locked && info.st_nlink > 0) return ES_OK;
+    return es_err_set(err, ES_UNAVAILABLE, "%s: another process is writing shards there", dir);
+}
+
 es_status es_shard_journal_open(const char *dir, const es_shard *shards, size_t count,
                                 es_shard_journal *ret_journal, es_err *err)
 {
@@ -98,7 +111,8 @@ es_status es_shard_journal_open(const char *dir, const es_shard *shards, size_t 
     snprintf(first, sizeof first, "essaim shards 1 %s\n", sum);
     j->fd = open(j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (j->fd < 0) return io_failed(j, err);
-    status = es_file_read(j->path, JOURNAL_BYTES_MAX, &text, &size, err);
+    status = take_lock(j, dir, err);
+    if (status == ES_OK) status = es_file_read(j->path, JOURNAL_BYTES_MAX, &text, &size, err);
     if (status == ES_OK) status = read_plan(j, text, size, first, err);
     free(text);
     return status;
@@ -115,8 +129,9 @@ es_status es_shard_journal_add(es_shard_journal *journal, size_t shard, size_t u
 
 es_status es_shard_journal_remove(es_shard_journal *journal, es_err *err)
 {
+    es_status status = unlink(journal->path) != 0 ? io_failed(journal, err) : ES_OK;
     es_shard_journal_close(journal);
-    return unlink(journal->path) != 0 ? io_failed(journal, err) : ES_OK;
+    return status;
 }
 
 void es_shard_journal_close(es_shard_journal *journal)

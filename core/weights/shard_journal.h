@@ -18,7 +18,7 @@ typedef struct es_shard_journal {
 typedef void es_shard_journal_fn(void *context, size_t shard, size_t unit, const uint8_t *sum);
 
 /* Makes dir's journal for the plan of shards [count], or opens the one that is there. ES_INVALID when it is
- * another plan's. */
+ * another plan's; ES_UNAVAILABLE while another process has it. */
 es_status es_shard_journal_open(const char *dir, const es_shard *shards, size_t count,
                                 es_shard_journal *ret_journal, es_err *err);
 
@@ -28,7 +28,7 @@ es_status es_shard_journal_tell(es_shard_journal *journal, es_shard_journal_fn *
 es_status es_shard_journal_add(es_shard_journal *journal, size_t shard, size_t unit, const uint8_t *sum,
                                es_err *err);
 
-/* Removes it: all is written. */
+/* Removes it and closes it: all is written. */
 es_status es_shard_journal_remove(es_shard_journal *journal, es_err *err);
 void es_shard_journal_close(es_shard_journal *journal);
 

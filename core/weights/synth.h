@@ -38,10 +38,10 @@ void es_synth_values(const es_synth *synth, const char *name, size_t rows, size_
 es_status es_synth_write_hf(es_synth *synth, const char *dir, const char *config, size_t config_bytes,
                             es_progress_fn *progress, void *context, es_err *err);
 
-/* Writes dir/model.gguf (dir is made when it is not there), in formats bf16, q8_0, q6_k and q4_k; the weights
- * are those of shards of this seed. ES_INVALID for what a GGUF cannot state; ES_IO when the disk is short,
- * before anything is written. */
-es_status es_synth_write_gguf(es_synth *synth, const char *dir, es_progress_fn *progress, void *context,
+/* Writes out/model.gguf, or out where it ends in .gguf (folders are made when they are not there), in formats
+ * bf16, q8_0, q6_k and q4_k; the weights are those of shards of this seed. ES_INVALID for what a GGUF cannot
+ * state; ES_IO when the disk is short, before anything is written. */
+es_status es_synth_write_gguf(es_synth *synth, const char *out, es_progress_fn *progress, void *context,
                               es_err *err);
 
 #endif

@@ -389,12 +389,30 @@ static es_status write_file(output *o, es_err *err)
     return status;
 }
 
-es_status es_synth_write_gguf(es_synth *synth, const char *dir, es_progress_fn *progress, void *context,
+/* The file that out asks for, and its folder. */
+static es_status find_place(const char *out, char path[PATH_MAX], char dir[PATH_MAX], es_err *err)
+{
+    static const char ENDING[] = ".gguf";
+    size_t bytes = strlen(out), ending = sizeof ENDING - 1;
+    if (bytes + 1 > PATH_MAX) return es_err_set(err, ES_INVALID, "%s: path too long", out);
+    memcpy(dir, out, bytes + 1);
+    if (bytes <= ending || strcmp(out + bytes - ending, ENDING) != 0)
+        return es_file_join(path, PATH_MAX, dir, "model.gguf", err);
+    memcpy(path, out, bytes + 1);
+    char *slash = strrchr(dir, '/');
+    if (slash == NULL)
+        strcpy(dir, ".");
+    else
+        slash[slash == dir] = '\0';
+    return ES_OK;
+}
+
+es_status es_synth_write_gguf(es_synth *synth, const char *out, es_progress_fn *progress, void *context,
                               es_err *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], dir[PATH_MAX];
     output o = {.synth = synth, .path = path, .progress = progress, .context = context};
-    es_status status = es_file_join(path, sizeof path, dir, "model.gguf", err);
+    es_status status = find_place(out, path, dir, err);
     if (status == ES_OK) status = list_tensors(&o, err);
     if (status == ES_OK) status = check(&o, dir, err);
     if (status == ES_OK) status = write_file(&o, err);

@@ -254,17 +254,6 @@ static es_status write_file(output *o, size_t index, es_err *err)
     return status;
 }
 
-static es_status write_text(const output *o, const char *name, const char *text, size_t bytes, es_err *err)
-{
-    char path[PATH_MAX];
-    es_status status = es_file_join(path, sizeof path, o->dir, name, err);
-    if (status != ES_OK) return status;
-    FILE *file = fopen(path, "wbe");
-    bool good = file != NULL && fwrite(text, 1, bytes, file) == bytes;
-    if (file != NULL && fclose(file) != 0) good = false;
-    return good ? ES_OK : io_failed(path, err);
-}
-
 static es_status write_index(const output *o, es_err *err)
 {
     json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)o->total, "weight_map",
@@ -272,7 +261,7 @@ static es_status write_index(const output *o, es_err *err)
     char *text = index == NULL ? NULL : json_dumps(index, JSON_INDENT(2));
     json_decref(index);
     if (text == NULL) return es_err_set(err, ES_NO_MEMORY, "%s: index", o->dir);
-    es_status status = write_text(o, "model.safetensors.index.json", text, strlen(text), err);
+    es_status status = es_file_write(o->dir, "model.safetensors.index.json", text, strlen(text), err);
     free(text);
     return status;
 }
@@ -305,7 +294,7 @@ es_status es_synth_write_hf(es_synth *synth, const char *dir, const char *config
     o.list.synth = synth;
     o.weight_map = json_object();
     es_status status = mkdir(dir, 0777) != 0 && errno != EEXIST ? io_failed(dir, err) : check_disk(&o, err);
-    if (status == ES_OK) status = write_text(&o, "config.json", config, config_bytes, err);
+    if (status == ES_OK) status = es_file_write(dir, "config.json", config, config_bytes, err);
     for (size_t f = 0; f < o.files && status == ES_OK; f++) status = write_file(&o, f, err);
     if (status == ES_OK) status = write_index(&o, err);
     json_decref(o.weight_map);

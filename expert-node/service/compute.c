@@ -1,6 +1,7 @@
 /* One data message: checked, computed, answered. Nothing of it is remembered. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/document.h"
 #include "net/crc32c.h"
 #include "net/sums.h"
 #include "service/internal.h"
@@ -39,10 +40,11 @@ static es_status find_experts(es_service *service, const es_wire_request *reques
     if (status == ES_OK || err == NULL) return status;
     es_err_prefix(err, "layer %u", request->ids.layer);
     if (status != ES_NOT_HERE) return status;
-    char cause[ES_ERR_TEXT_MAX];
+    char cause[ES_ERR_TEXT_MAX], here[ES_EPOCH_TEXT_MAX], asked[ES_EPOCH_TEXT_MAX];
     memcpy(cause, err->text, sizeof cause);
-    return es_err_set(err, status, "%s (epoch %" PRIu64 " here, %" PRIu64 " asked)", cause,
-                      es_loader_epoch(service->work.loader), request->ids.epoch);
+    es_epoch_format(es_epoch_of_number(es_loader_epoch(service->work.loader)), here);
+    es_epoch_format(es_epoch_of_number(request->ids.epoch), asked);
+    return es_err_set(err, status, "%s (epoch %s here, %s asked)", cause, here, asked);
 }
 
 /* Rows as kernels take them: in place where the frame is aligned to 4 bytes, else copied. */

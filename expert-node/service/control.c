@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { REFUSALS_A_SECOND = 2 };
+
 static es_status check_fingerprint(const es_service *service, const es_hello *hello, es_err *err)
 {
     const uint8_t *ours = service->work.fingerprint;
@@ -42,6 +44,7 @@ static es_status greet(es_service *service, const es_control_request *request, e
     if (status == ES_OK) status = es_service_engine(service, request->hello.row_format, &engine, err);
     if (status != ES_OK) return status;
     es_guests_accept(&service->guests, request->coordinator);
+    service->standing.greeted = true;
     es_log(ES_LOG_INFO, "coordinator %s (%016" PRIx64 ") is here", request->hello.name, request->coordinator);
     es_hello_reply *hello = &reply->hello;
     strcpy(hello->name, service->options.name);
@@ -61,9 +64,33 @@ static es_status greet(es_service *service, const es_control_request *request, e
     return ES_OK;
 }
 
-/* Who was revoked is refused from here on, on the connections that stand too. */
-static es_status take_members(es_service *service, const es_members *members, es_err *err)
+/* Whoever looks at this machine learns that it is none of the swarm's any more, from whom, and what to do. */
+static void take_standing(es_service *service, const es_members *members, const char *address)
 {
+    const char *key = service->options.keys != NULL ? service->options.keys->public_key : "";
+    es_standing_kind kind = es_standing_of(members, service->options.name, key);
+    if (!es_standing_take(&service->standing, kind)) return;
+    if (kind == ES_STANDING_MEMBER)
+        es_log(ES_LOG_INFO, "a member of the swarm again, says the coordinator at %s", address);
+    else if (kind == ES_STANDING_REMOVED)
+        es_log(ES_LOG_WARN,
+               "removed from the swarm, says the coordinator at %s: it gets no work and no experts any more. "
+               "Stop it; to come back it joins anew, with an empty folder and a new token",
+               address);
+    else
+        es_log(
+            ES_LOG_WARN,
+            "this machine's key was revoked, says the coordinator at %s: everybody refuses it. Stop it; to "
+            "come back it joins anew, with an empty folder and a new token, or 'essaim revoke --undo' "
+            "takes its key off the list",
+            address);
+}
+
+/* Who was revoked is refused from here on, on the connections that stand too. */
+static es_status take_members(es_service *service, const es_members *members, const char *address,
+                              es_err *err)
+{
+    take_standing(service, members, address);
     if (service->work.members != NULL)
         return service->work.members(service->work.members_context, members, err);
     if (service->options.allowed == NULL) return ES_OK;
@@ -71,7 +98,8 @@ static es_status take_members(es_service *service, const es_members *members, es
 }
 
 /* Who changes what is held, or sends this node away, has shown that it serves this model. */
-static es_status change(es_service *service, const es_control_request *request, es_err *err)
+static es_status change(es_service *service, const es_control_request *request, const char *address,
+                        es_err *err)
 {
     if (!es_guests_know(&service->guests, request->coordinator))
         return es_err_set(err, ES_MISMATCH, "coordinator %016" PRIx64 " is not known here: say hello first",
@@ -81,7 +109,7 @@ static es_status change(es_service *service, const es_control_request *request, 
         service->draining = true;
         return ES_OK;
     }
-    if (request->kind == ES_CONTROL_MEMBERS) return take_members(service, &request->members, err);
+    if (request->kind == ES_CONTROL_MEMBERS) return take_members(service, &request->members, address, err);
     if (service->draining) return es_err_set(err, ES_UNAVAILABLE, "draining: it takes no units");
     return es_loader_change(service->work.loader, &request->change, request->kind == ES_CONTROL_LOAD, err);
 }
@@ -102,8 +130,8 @@ static void tell_probe(const es_service *service, size_t want_bytes, es_probe_re
     ret_probe->clock_ns = es_clock_wall_ns();
 }
 
-static es_status answer(es_service *service, const es_control_request *request, es_control_reply *reply,
-                        es_err *err)
+static es_status answer(es_service *service, const es_control_request *request, const char *address,
+                        es_control_reply *reply, es_err *err)
 {
     es_status status = ES_OK;
     reply->kind = request->kind;
@@ -119,10 +147,23 @@ static es_status answer(es_service *service, const es_control_request *request, 
         tell_probe(service, request->probe.want_bytes, &reply->probe);
         return ES_OK;
     }
-    if (request->kind != ES_CONTROL_STATE) status = change(service, request, err);
+    if (request->kind != ES_CONTROL_STATE) status = change(service, request, address, err);
     reply->kind = ES_CONTROL_STATE;
     tell_state(service, &reply->state);
     return status;
+}
+
+/* Who asks in vain may ask for ever. */
+static void tell_refusal(es_service *service, const es_control_request *request, const char *address,
+                         const es_err *err)
+{
+    uint64_t left_out = 0;
+    if (!es_log_limit_take(&service->refusals, es_clock_now_ns(), REFUSALS_A_SECOND, &left_out)) return;
+    char coordinator[24];
+    snprintf(coordinator, sizeof coordinator, "%016" PRIx64, request->coordinator);
+    const es_log_field fields[] = {es_log_text("address", address), es_log_text("coordinator", coordinator),
+                                   es_log_count("left_out", left_out)};
+    es_log_with(ES_LOG_INFO, fields, "refused a coordinator: %s", err->text);
 }
 
 void es_service_answer_control(es_service *service, es_message *message)
@@ -133,6 +174,7 @@ void es_service_answer_control(es_service *service, es_message *message)
         service->stats.malformed++;
         return;
     }
+    const char *peer = zmq_msg_gets(&message->frame[1], "Peer-Address"), *address = peer != NULL ? peer : "?";
     es_control_reply reply = {.text = ""};
     reply.status = es_control_request_unpack(service->control_memory, es_message_data(message, 1),
                                              es_message_bytes(message, 1), &request, &err);
@@ -141,11 +183,11 @@ void es_service_answer_control(es_service *service, es_message *message)
         return;
     }
     reply.request = request.request;
-    if (reply.status == ES_OK) reply.status = answer(service, &request, &reply, &err);
+    if (reply.status == ES_OK) reply.status = answer(service, &request, address, &reply, &err);
     if (reply.status != ES_OK) {
         reply.text = err.text;
         service->stats.errors[reply.status]++;
-        es_log(ES_LOG_INFO, "refused a coordinator: %s", err.text);
+        tell_refusal(service, &request, address, &err);
     }
     size_t bytes;
     es_message out = {.count = 0};

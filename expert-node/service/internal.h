@@ -8,6 +8,7 @@
 #include "service/batch.h"
 #include "service/guests.h"
 #include "service/service.h"
+#include "service/standing.h"
 #include "service/turns.h"
 
 struct es_service {
@@ -23,7 +24,9 @@ struct es_service {
     es_guests guests;
     es_turns turns;
     es_node_stats stats;
-    es_log_limit told; /* lines about data messages */
+    es_log_limit told;     /* lines about data messages */
+    es_log_limit refusals; /* lines about control messages */
+    es_standing standing;
 
     /* Control messages. */
     es_control_memory *control_memory;

@@ -230,6 +230,18 @@ static es_status compute_in_turns(es_service *service, int limit, bool *ret_some
     return ES_OK;
 }
 
+/* A node that shares with others belongs to a swarm, or did: while it was away it may have been removed. */
+static void check_standing(es_service *service, uint64_t now_ns)
+{
+    if (!service->ready || service->work.members == NULL) return;
+    if (es_standing_is_alone(&service->standing, now_ns))
+        es_log(
+            ES_LOG_WARN,
+            "no coordinator has said hello for %d s: 'essaim node list' on its machine says whether this one "
+            "is still a member; one that was removed joins anew, with an empty folder and a new token",
+            ES_STANDING_ALONE_S);
+}
+
 static void sleep_for_messages(const es_service *service)
 {
     zmq_pollitem_t items[] = {{es_channel_socket(service->control), 0, ZMQ_POLLIN, 0},
@@ -268,6 +280,7 @@ es_status es_service_run(es_service *service, es_err *err)
         if (status != ES_OK) return status;
         uint64_t now_ns = es_clock_now_ns();
         check_floods(service, now_ns);
+        check_standing(service, now_ns);
         tell_round(service, now_ns);
         if (computed) awake_until_ns = now_ns + SPIN_NS;
         if (computed || talked) continue;

@@ -4,10 +4,10 @@
 #include "base/clock.h"
 #include "base/machine.h"
 #include "base/size.h"
+#include "cluster/document.h"
 #include "units/loader_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,9 +129,12 @@ static es_status post(es_loader *loader, command *c, es_err *err)
 
 es_status es_loader_change(es_loader *loader, const es_units_change *change, bool load, es_err *err)
 {
-    if (change->epoch < loader->epoch)
-        return es_err_set(err, ES_STALE, "epoch %" PRIu64 ": this node follows epoch %" PRIu64, change->epoch,
-                          loader->epoch);
+    if (change->epoch < loader->epoch) {
+        char asked[ES_EPOCH_TEXT_MAX], here[ES_EPOCH_TEXT_MAX];
+        es_epoch_format(es_epoch_of_number(change->epoch), asked);
+        es_epoch_format(es_epoch_of_number(loader->epoch), here);
+        return es_err_set(err, ES_STALE, "epoch %s: this node follows epoch %s", asked, here);
+    }
     es_status status = es_chunk_set_check(loader->holding->shape, change->units, change->unit_count, err);
     if (status != ES_OK) return status;
     command c = {.kind = load ? COMMAND_LOAD : COMMAND_DROP,

@@ -64,6 +64,10 @@ es_status es_err_set(es_err *err, es_status status, const char *format, ...)
  * then). */
 es_status es_err_prefix(es_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* As es_err_set with "where: " before the text, for functions that take a format themselves. */
+es_status es_err_set_at(es_err *err, es_status status, const char *where, const char *format, va_list args)
+    __attribute__((format(printf, 4, 0)));
+
 /* Stops the program on a bug of our own; never for input, memory or the network. On in release too. */
 #define ES_ASSERT(condition) ((condition) ? (void)0 : es_assert_failed(#condition, __FILE__, __LINE__))
 _Noreturn void es_assert_failed(const char *condition, const char *file, int line);

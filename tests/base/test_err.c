@@ -23,6 +23,27 @@ static void prefixes_stand_before_the_deepest_cause(void **state)
     assert_int_equal(err.status, ES_TIMEOUT);
 }
 
+static es_status fail_at(es_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static es_status fail_at(es_err *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    es_status status = es_err_set_at(err, ES_CORRUPT, "file", format, args);
+    va_end(args);
+    return status;
+}
+
+static void who_takes_a_format_says_where(void **state)
+{
+    (void)state;
+    es_err err;
+    assert_int_equal(fail_at(&err, "%d items of %s", 3, "what\nelse"), ES_CORRUPT);
+    assert_string_equal(err.text, "file: 3 items of what?else");
+    assert_int_equal(err.status, ES_CORRUPT);
+    assert_int_equal(fail_at(NULL, "nobody asks"), ES_CORRUPT);
+}
+
 static void a_prefix_that_does_not_fit_is_cut_and_the_cause_is_kept(void **state)
 {
     (void)state;
@@ -120,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prefixes_stand_before_the_deepest_cause),
+        cmocka_unit_test(who_takes_a_format_says_where),
         cmocka_unit_test(a_prefix_that_does_not_fit_is_cut_and_the_cause_is_kept),
         cmocka_unit_test(a_cause_that_fills_the_text_survives_any_prefix),
         cmocka_unit_test(control_bytes_of_hostile_names_are_replaced),

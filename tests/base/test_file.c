@@ -77,6 +77,25 @@ static void a_small_file_is_read_whole_and_ended(void **state)
     unlink(path);
 }
 
+static void a_file_is_written_whole_or_its_path_is_told(void **state)
+{
+    (void)state;
+    char path[256], *text;
+    size_t bytes;
+    es_err err;
+    assert_int_equal(es_file_write(dir, "config.json", "longer", 6, &err), ES_OK);
+    assert_int_equal(es_file_write(dir, "config.json", "{}", 2, &err), ES_OK);
+    assert_int_equal(es_file_join(path, sizeof path, dir, "config.json", &err), ES_OK);
+    assert_int_equal(es_file_read(path, 10, &text, &bytes, &err), ES_OK);
+    assert_string_equal(text, "{}");
+    free(text);
+    unlink(path);
+    assert_int_equal(es_file_write("nowhere", "config.json", "{}", 2, &err), ES_IO);
+    assert_string_equal(err.text, "nowhere/config.json: No such file or directory");
+    assert_int_equal(es_file_write("/dev", "full", "{}", 2, &err), ES_IO);
+    assert_string_equal(err.text, "/dev/full: No space left on device");
+}
+
 static void what_is_not_a_file_is_refused_by_name(void **state)
 {
     (void)state;
@@ -134,6 +153,7 @@ int main(void)
         cmocka_unit_test(a_file_is_mapped_with_its_bytes_and_size),
         cmocka_unit_test(an_empty_file_maps_to_nothing),
         cmocka_unit_test(a_small_file_is_read_whole_and_ended),
+        cmocka_unit_test(a_file_is_written_whole_or_its_path_is_told),
         cmocka_unit_test(what_is_not_a_file_is_refused_by_name),
         cmocka_unit_test(a_pipe_is_refused_at_once),
         cmocka_unit_test(a_path_that_does_not_fit_is_refused),

@@ -34,6 +34,22 @@ static void the_line_tells_percent_rate_and_time_left(void **state)
     }
 }
 
+/* What was kept from before goes by quickly: the time left is of what comes after. */
+static void the_rate_is_that_of_the_last_minute(void **state)
+{
+    (void)state;
+    es_progress progress;
+    char text[200];
+    es_progress_init(&progress, "work", NULL);
+    es_progress_note(&progress, 900000000, 30000000000u);
+    es_progress_format(&progress, 900000000, 1000000000, 30000000000u, text, sizeof text);
+    assert_string_equal(text, "work: 90 % of 1 GB, 30 MB/s, 3 s left");
+    es_progress_note(&progress, 915000000, 45000000000u); /* too soon for a mark */
+    es_progress_note(&progress, 930000000, 60000000000u);
+    es_progress_format(&progress, 990000000, 1000000000, 90000000000u, text, sizeof text);
+    assert_string_equal(text, "work: 99 % of 1 GB, 1.5 MB/s, 7 s left");
+}
+
 static void quick_work_says_nothing(void **state)
 {
     (void)state;
@@ -49,6 +65,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_line_tells_percent_rate_and_time_left),
+        cmocka_unit_test(the_rate_is_that_of_the_last_minute),
         cmocka_unit_test(quick_work_says_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,31 @@ static void a_document_says_who_holds_what(void **state)
     es_document_destroy(&d);
 }
 
+/* a: layer 1 experts 0 to 2, all of layer 3; b: the rest and half of that again; c: nothing. */
+static void what_would_be_gone_with_a_node_is_counted(void **state)
+{
+    (void)state;
+    es_document *d;
+    es_document_loss loss;
+    es_err err = {.text = ""};
+    words w = honest();
+    w.mode = "\"replicate\"", w.copies = "2";
+    w.nodes = "{\"a\":[[1,0,3],[3,0,4]],\"b\":[[1,2,2],[3,0,2]],\"c\":[]}";
+    if (parse(&w, &d, &err) != ES_OK) fail_msg("%s", err.text);
+    const bool all[] = {true, true, true}, alone[] = {true, false, true}, none[] = {false, false, false};
+    assert_int_equal(es_document_find_loss(d, "a", all, &loss, &err), ES_OK);
+    assert_true(loss.experts == 4 && loss.all == 8 && loss.layer == 1 && loss.expert == 0);
+    assert_int_equal(es_document_find_loss(d, "a", alone, &loss, &err), ES_OK);
+    assert_true(loss.experts == 7); /* what is on b too counts when b is away */
+    assert_int_equal(es_document_find_loss(d, "b", all, &loss, &err), ES_OK);
+    assert_true(loss.experts == 1 && loss.layer == 1 && loss.expert == 3);
+    assert_int_equal(es_document_find_loss(d, "c", none, &loss, &err), ES_OK);
+    assert_int_equal(loss.experts, 0);
+    assert_int_equal(es_document_find_loss(d, "who", none, &loss, &err), ES_OK);
+    assert_int_equal(loss.experts, 0);
+    es_document_destroy(&d);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -201,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_document_says_who_holds_what),
+        cmocka_unit_test(what_would_be_gone_with_a_node_is_counted),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(ranges_stand_in_order_and_cover),
         cmocka_unit_test(checksums_stand_for_every_expert_or_not_at_all),

@@ -1,7 +1,8 @@
 /* The embedded registry: what it promises over restarts, beside other processes and when its file is damaged.
  */
 #include "base/clock.h"
-#include "cluster/registry.h"
+#include "cluster/embedded_seen.h"
+#include "cluster/registry_options.h"
 
 #include <ftw.h>
 #include <pthread.h>
@@ -164,10 +165,76 @@ static void our_own_record_stands_until_we_go(void **state)
     assert_int_equal(es_registry_own(registry, &err), ES_OK);
     es_node_record thief = record_of("a", OTHER_KEY);
     assert_int_equal(es_registry_renew(beside, &thief, &err), ES_MISMATCH);
-    assert_string_equal(err.text, "registry: the name a is a living node's with another key");
+    assert_string_equal(err.text,
+                        "registry: the name a is a node's with another key: 'essaim node remove a' frees it");
     es_registry_close(&registry);
     assert_int_equal(nodes_of(beside), 0);
     es_registry_close(&beside);
+}
+
+/* A machine that is away keeps its name, and others who come by learn since when it is. */
+static void a_name_is_its_keys_until_it_is_removed(void **state)
+{
+    (void)state;
+    es_err err = {.text = ""};
+    uint64_t seen_s[3];
+    es_registry *registry = open_registry(30), *beside = open_registry(0);
+    es_node_record nodes[] = {record_of("a", KEY), record_of("b", KEY), record_of("c", KEY)};
+    nodes[1].state = ES_MEMBER_JOINING; /* put in, and met by nobody */
+    uint64_t before_s = es_clock_wall_ns() / 1000000000u;
+    assert_int_equal(es_registry_renew(registry, &nodes[0], &err), ES_OK);
+    assert_int_equal(es_registry_renew(registry, &nodes[1], &err), ES_OK);
+    usleep(60000);
+    assert_int_equal(nodes_of(registry), 0);
+    es_node_record thief = record_of("a", OTHER_KEY);
+    assert_int_equal(es_registry_renew(registry, &thief, &err), ES_MISMATCH);
+    if (es_registry_seen(beside, nodes, 3, seen_s, &err) != ES_OK) fail_msg("%s", err.text);
+    assert_true(seen_s[0] >= before_s && seen_s[0] <= es_clock_wall_ns() / 1000000000u);
+    assert_true(seen_s[1] == 0 && seen_s[2] == 0);
+    assert_int_equal(es_registry_remove(registry, "a", soon(), &err), ES_OK);
+    assert_int_equal(es_registry_renew(registry, &thief, &err), ES_OK);
+    es_registry_close(&registry);
+    es_registry_close(&beside);
+}
+
+static void a_folder_mistyped_is_no_new_registry(void **state)
+{
+    (void)state;
+    es_err err = {.text = ""};
+    es_registry *registry;
+    es_registry_options options = {.folder = room};
+    char file[128];
+    struct stat info;
+    assert_int_equal(es_registry_open(&options, &registry, &err), ES_NOT_FOUND);
+    assert_null(registry);
+    assert_non_null(strstr(err.text, room));
+    assert_non_null(strstr(err.text, "there is no registry here"));
+    assert_int_equal(stat(room, &info), -1);
+    assert_int_equal(mkdir(room, 0700), 0); /* a folder of something else */
+    assert_int_equal(es_registry_open(&options, &registry, &err), ES_NOT_FOUND);
+    snprintf(file, sizeof file, "%s/lock", room);
+    assert_int_equal(stat(file, &info), -1);
+    assert_int_equal(es_registry_open_or_create(&options, &registry, &err), ES_OK);
+    es_registry_close(&registry);
+    assert_int_equal(es_registry_open(&options, &registry, &err), ES_OK);
+    es_registry_close(&registry);
+}
+
+static void notes_of_who_was_seen_are_read_strictly(void **state)
+{
+    (void)state;
+    static const char *const BAD[] = {
+        "",        "[]", "{\"a\":-1}", "{\"a\":1.5}", "{\"a b\":1}", "{\"a\":1,\"a\":2}", "{\"a\":null}",
+        "{\"a\":1"};
+    static es_seen notes[ES_REGISTRY_NODES_MAX];
+    size_t count;
+    es_err err;
+    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++)
+        assert_int_equal(es_seen_parse("seen", BAD[i], strlen(BAD[i]), notes, &count, &err), ES_CORRUPT);
+    assert_int_equal(es_seen_parse("seen", "{\"a\":7,\"b\":0}", 13, notes, &count, &err), ES_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(notes[0].name, "a");
+    assert_true(notes[0].wall_s == 7 && notes[1].wall_s == 0);
 }
 
 /* Swaps as fast as it can, from whatever stands. */
@@ -335,6 +402,9 @@ int main(void)
         cmocka_unit_test_teardown(nodes_live_as_long_as_their_leases, clear),
         cmocka_unit_test_teardown(what_was_known_is_known_after_a_restart, clear),
         cmocka_unit_test_teardown(our_own_record_stands_until_we_go, clear),
+        cmocka_unit_test_teardown(a_name_is_its_keys_until_it_is_removed, clear),
+        cmocka_unit_test_teardown(a_folder_mistyped_is_no_new_registry, clear),
+        cmocka_unit_test(notes_of_who_was_seen_are_read_strictly),
         cmocka_unit_test_teardown(of_two_who_swap_from_one_epoch_one_wins, clear),
         cmocka_unit_test_teardown(a_token_is_taken_once, clear),
         cmocka_unit_test_teardown(a_damaged_file_freezes_and_is_not_replaced, clear),

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define KEY "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
+
 static char path[] = "node-list-XXXXXX";
 static es_arena *arena;
 static es_option_list list;
@@ -44,8 +46,9 @@ static void lines_become_nodes_behind_those_there(void **state)
     (void)state;
     list = (es_option_list){.item = {"first:1"}, .count = 1};
     assert_int_equal(
-        read_text("# the fleet\n\nhost1:5700 KEY1\r\n\t[::1]:5701\n  #host3:1\nhost4:5702  KEY4 \t"), ES_OK);
-    const char *const wanted[] = {"first:1", "host1:5700,KEY1", "[::1]:5701", "host4:5702,KEY4"};
+        read_text("# the fleet\n\nhost1:5700 " KEY "\r\n\t[::1]:5701\n  #host3:1\nhost4:5702  " KEY " \t"),
+        ES_OK);
+    const char *const wanted[] = {"first:1", "host1:5700," KEY, "[::1]:5701", "host4:5702," KEY};
     assert_int_equal(list.count, 4);
     for (size_t i = 0; i < 4; i++) assert_string_equal(list.item[i], wanted[i]);
 }
@@ -61,15 +64,18 @@ static void expect_error(const char *text, const char *wanted)
 static void bad_lines_are_named(void **state)
 {
     (void)state;
-    expect_error("a:1 KEY\nb:2 KEY more\n", ":2: more than HOST:PORT and KEY");
+    expect_error("a:1 " KEY "\nb:2 " KEY " more\n", ": line 2: more than HOST:PORT and KEY");
+    expect_error("a:1\n\nb:2 KEY\n", ": line 3: what follows b:2 is no public key");
+    expect_error("a:1\nb\n", ": line 2: ");
+    expect_error("a:70000\n", ": line 1: ");
     expect_error("# nobody\n\n", "names no node");
     expect_error("", "names no node");
     char line[600] = {0};
     memset(line, 'x', sizeof line - 1);
-    expect_error(line, ":1: longer than");
+    expect_error(line, ": line 1: HOST:PORT of more than");
     char many[(ES_OPTION_LIST_MAX + 1) * 4 + 1] = "";
     for (size_t i = 0; i <= ES_OPTION_LIST_MAX; i++) memcpy(many + 4 * i, "h:1\n", 5);
-    expect_error(many, ":257: more than 256 nodes");
+    expect_error(many, ": line 257: more than 256 nodes");
 }
 
 static void a_missing_file_is_told(void **state)

@@ -134,11 +134,17 @@ static void a_node_serves_on_after_garbage(void **state)
     throw_raw_bytes(n.data[0], 4);
 
     es_swarm_options options = swarm_options(r, &n);
+    options.watch = true;
     es_swarm *swarm = swarm_open(&options);
     batch b;
     batch_fill(&b, r, ES_ROWS_Q8, 7, 1);
     assert_swarm_equals(swarm, r, 1, &b);
     batch_free(&b);
+    for (int tries = 0; tries < 1000 && !es_swarm_node(swarm, 0).watched; tries++) {
+        es_swarm_tend(swarm);
+        usleep(10000);
+    }
+    assert_true(es_swarm_node(swarm, 0).watched && es_swarm_node(swarm, 0).malformed > 0);
     es_swarm_destroy(&swarm);
 
     peer again; /* what was thrown may still answer on the first one */
@@ -224,7 +230,7 @@ static void requests_that_make_no_sense_are_answered_with_the_reason(void **stat
 
     es_wire_request bad = good;
     bad.expert = &twenty;
-    expect(&p, bad, &b.rows, ES_NOT_HERE, "layer 1: expert 20 is not held here (epoch 0 here");
+    expect(&p, bad, &b.rows, ES_NOT_HERE, "layer 1: expert 20 is not held here (epoch 0.0 here, 0.0 asked)");
     bad.expert = &many;
     expect(&p, bad, &b.rows, ES_INVALID, "expert 32, but a layer has 32");
     bad = good;

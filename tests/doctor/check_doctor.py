@@ -57,6 +57,7 @@ def main():
 
         machines = json.loads(pathlib.Path("machines.json").read_text(encoding="utf-8"))["machines"]
         assert [m["name"] for m in machines] == ["head", "n2"] and machines[1]["host"] == "head", machines
+        assert [m.get("role") for m in machines] == ["coordinator", None], machines
         assert "int8_gop_per_s" in machines[1] and "nic_gbit_per_s" not in machines[1], machines  # loopback is no cable
         plan = json.loads(essaim("plan", "--machines", "machines.json", "--model", MODEL, "--format", "bf16", "--json"))
         assert plan["fits"] and len(plan["machines"]) == 2, plan

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What the doctor says of the machines in machines/: each file holds a machine's /proc and /sys, and what is to be found in them.
-Its settings are those of deploy/host/essaim-host-tuning, and both agree on each machine."""
+The doctor and deploy/host/essaim-host-tuning read the same settings as well or badly set."""
 import json
 import os
 import pathlib

@@ -22,7 +22,7 @@ def fingerprint():
     with folder() as path:
         machines = os.path.join(path, "machines.json")
         with open(machines, "w", encoding="utf-8") as file:
-            json.dump({"machines": [{"name": "n1", "memory": 1 << 30, "bandwidth": 0, "rack": ""}]}, file)
+            json.dump({"machines": [{"name": "n1", "memory_gb": 4, "cores": 1, "read_gb_per_s": 10}]}, file)
         done = subprocess.run([program("essaim"), "placement", "plan", "--model", MODEL, "--machines", machines, "--json"], capture_output=True, text=True,
                               check=True)
     return json.loads(done.stdout[done.stdout.index("{"):])["fingerprint"]
@@ -51,7 +51,7 @@ class Fleet(Swarm):
                                              "memory": 1 << 30, "bandwidth": 0, "fingerprint": fingerprint(), "state": "joining", "holder": f"{n + 1:016x}"})
         if self.etcd:
             return
-        done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry)
+        done = self.tool("node", "add", f"n{n + 1}", f"{self.hosts[n].address}:5700,{self.keys[n + 1]}", *self.registry, "--create")
         if done.returncode:
             raise RuntimeError(f"node add: {done.stderr}")
 

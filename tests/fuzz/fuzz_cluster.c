@@ -1,6 +1,7 @@
 /* Whatever bytes come, membership's readers give an error or something that keeps its stated bounds and
  * survives being written and read again. The first byte chooses the reader. */
 #include "cluster/embedded_file.h"
+#include "cluster/embedded_seen.h"
 #include "cluster/etcd_internal.h"
 #include "cluster/signature.h"
 
@@ -75,6 +76,19 @@ static void try_record(const char *text, size_t bytes)
     ES_ASSERT(again != NULL && es_node_record_parse("fuzz", again, strlen(again), &b, &err) == ES_OK);
     ES_ASSERT(memcmp(&a, &b, sizeof a) == 0);
     free(again);
+}
+
+static void try_seen(const char *text, size_t bytes)
+{
+    static es_seen seen[ES_REGISTRY_NODES_MAX];
+    size_t count;
+    es_err err;
+    if (es_seen_parse("fuzz", text, bytes, seen, &count, &err) != ES_OK) {
+        ES_ASSERT(count == 0 && err.text[0] != '\0');
+        return;
+    }
+    ES_ASSERT(count <= ES_REGISTRY_NODES_MAX);
+    for (size_t i = 0; i < count; i++) ES_ASSERT(es_name_valid(seen[i].name));
 }
 
 /* Without its checksum nothing would come further; so the text is given the one that it needs. */
@@ -160,6 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 1:
         try_record(text, size - 1);
+        try_seen(text, size - 1);
         break;
     case 2:
         try_file(text, size - 1);

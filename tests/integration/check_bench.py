@@ -29,6 +29,8 @@ with tempfile.TemporaryDirectory() as folder:
     ratio = said["ms_per_pass"] / said["anonymous_ms_per_pass"]
     assert abs(said["shard_over_anonymous"] - ratio) < 0.2 * ratio, said
 
+    done = bench("--shard", shard, "--format", "q8_0")
+    assert done.returncode == 2 and "leave out --format" in done.stderr, done.stderr
     for path, text in ((os.path.join(cut, "coordinator.shard"), "coordinator.shard"), (os.path.join(TINY, "config.json"), "no shard")):
         done = bench("--shard", path)
         assert done.returncode != 0 and text in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -55,8 +55,8 @@ def check(name, done, wanted, code=1):
     print(f"{name}: {lines[0]}")
 
 
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+def run(*command, **more):
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, **more)
 
 
 def copy_model(folder):
@@ -210,7 +210,10 @@ def check_odd_servers():
         for command in (["status"], ["status", "--ready"], ["drain", "n1"], ["trace", "--out", "/dev/null"]):
             check(f"essaim {command[0]} at a server that is none", run(ESSAIM, *command, "--url", url), r".*, and no JSON object")
     with server_of(b'{"status": "ok"}', b'{"error": {"message": "no key"}}', 401) as url:
-        check("essaim status without a key", run(ESSAIM, "status", "--url", url), r".*HTTP 401: no key")
+        bare = run(ESSAIM, "status", "--url", url, env={**os.environ, "ESSAIM_API_KEY": ""})
+        check("essaim status with an empty key", bare, r".*HTTP 401: no key; give --api-key KEY, or set ESSAIM_API_KEY")
+        wrong = run(ESSAIM, "status", "--url", url, env={**os.environ, "ESSAIM_API_KEY": "x"})
+        check("essaim status with a wrong key", wrong, r".*HTTP 401: no key; it was sent what ESSAIM_API_KEY holds")
         master, terminal = pty.openpty()
         top = subprocess.Popen([ESSAIM, "top", "--url", url, "--every", "0.1"], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE)
         os.close(terminal)

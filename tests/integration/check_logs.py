@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "http"))
 from serving import BUILD, HOST, REAL, Server, TINY, expect, run_checks, wait_until  # noqa: E402
@@ -58,6 +59,11 @@ def check_following():
             expect(s.ask("POST", "/v1/chat/completions", QUESTION, {"x-api-key": KEY + "x"})[0] == 401, "a wrong key")
             expect(s.ask("GET", "/v1/%22%2C%20%22level%22%3A%E2%80%AE%5C", headers={"x-api-key": KEY})[0] == 404, "no such path")
             expect(s.ask("GET", "/v1/%0a%1b%ff", headers={"x-api-key": KEY})[0] == 400, "no path")
+            until = time.monotonic() + 20  # a node without a registry is asked for what it counts all the same
+            while 'essaim_member_refused_total{node="n1"} 0' not in (page := s.ask("GET", "/metrics", headers={"x-api-key": KEY})[2].decode()):
+                expect(time.monotonic() < until, "statistics of the node:", page[-2000:])
+                time.sleep(0.1)
+            expect('essaim_member_malformed_total{node="n1"} 0' in page, page[-2000:])
             said = s.stop()
         heard = node.said()
         lines = {e["request"]: e for e in events(said) if e["message"] == "answered" and e["status"] == 200}

@@ -24,10 +24,11 @@ def placement(*words, ok=True):
     return run("placement", *words, ok=ok)
 
 
-def machines(folder, names, memory=10**9):
+def machines(folder, names, experts_gb=1):
     path = folder / "machines.json"
     path.write_text(json.dumps({"machines": [
-        {"name": name, "memory": memory, "bandwidth": 10**10, "rack": f"r{i % 2}"} for i, name in enumerate(names)]}))
+        {"name": name, "memory_gb": 4, "experts_gb": experts_gb, "cores": 2, "read_gb_per_s": 10, "rack": f"r{i % 2}"}
+        for i, name in enumerate(names)]}))
     return path
 
 
@@ -40,7 +41,8 @@ def check_plan_apply_show(folder):
     plan = ["plan", "--model", MODEL, "--mode", "stripe", "--copies", "2"]
     text = placement(*plan, "--machines", machines(folder, ["a", "b", "c", "d"]), "--out", first)
     assert "epoch 1.1: stripe, 2 copies" in text and "from nothing" in text, text
-    assert "epoch 1.1 is valid" in placement("apply", first, "--registry", registry)
+    assert "there is no registry here" in placement("apply", first, "--registry", registry, ok=False) and not registry.exists()
+    assert "epoch 1.1 is valid" in placement("apply", first, "--registry", registry, "--create")
     document = json.loads(placement("show", "--json", "--registry", registry))
     assert document == json.loads(first.read_text()), "show is not what was applied"
     counts = held(document)
@@ -60,6 +62,50 @@ def check_plan_apply_show(folder):
     assert "epoch 2.1 is valid" in placement("apply", second, "--registry", registry, "--replaces", "1.2")
 
 
+def check_nodes_are_not_taken_away_unawares(folder):
+    """node: what only one has is not removed without a word, who is dead is not called ready, and nothing is made where there is nothing."""
+    registry, document = folder / "registry", folder / "p.json"
+    at = ["--registry", registry]
+    for words in (["node", "list"], ["node", "add", "a", "127.0.0.1:1"], ["node", "remove", "a"], ["revoke", "a"]):
+        assert f"{registry}: there is no registry here" in run(*words, *at, ok=False) and not registry.exists(), words
+    run("keygen", folder / "key")
+    assert f"{registry}: there is no registry here" in run("token", "--keys", folder / "key", *at, ok=False) and not registry.exists()
+    run("node", "add", "a", "127.0.0.1:1", *at, "--create")
+    run("node", "add", "b", "127.0.0.1:2", *at)
+    placement("plan", "--model", MODEL, "--mode", "stripe", "--machines", machines(folder, ["a", "b", "c"]), "--out", document)
+    placement("apply", document, *at)
+    mine = held(json.loads(document.read_text()))
+    said = run("node", "remove", "a", *at, ok=False)
+    assert f"a has the only copy of {mine['a']} of {sum(mine.values())} experts" in said and "essaim drain" in said and "--force" in said, said
+    assert said.count("\n") == 1, said
+    # c is named by the placement and not there; a and b were put in and never met
+    nodes = {node["name"]: node for node in json.loads(run("node", "list", "--json", *at))["nodes"]}
+    assert {name: node["state"] for name, node in nodes.items()} == {"a": "joining", "b": "joining", "c": "lost"}, nodes
+    assert "not met yet" in run("node", "list", *at)
+    assert nodes["c"]["registered"] is False and nodes["a"]["registered"] and nodes["a"]["seen"] is None
+    assert f"a is removed; it had the only copy of {mine['a']} of" in run("node", "remove", "a", *at, "--force")
+    assert "no node is called a" in run("node", "remove", "a", *at, ok=False)
+    # what others have too goes without a word, and so does what nobody places
+    placement("plan", "--model", MODEL, "--copies", "2", *at, "--machines", machines(folder, ["b", "c"]), "--out", document)
+    placement("apply", document, *at)
+    run("node", "add", "c", "127.0.0.1:3", *at)
+    assert run("node", "remove", "c", *at) == "c is removed\n"
+    assert "has the only copy of" in run("node", "remove", "b", *at, ok=False)
+    assert "--force goes with remove" in run("node", "list", *at, "--force", ok=False)
+
+
+def check_one_form_for_both_planners(folder):
+    """The file that `essaim plan` reads places experts too: the coordinator gets none, hosts are shared, memory is kept."""
+    path = folder / "machines.json"
+    figures = {"memory_gb": 8, "cores": 4, "read_gb_per_s": 20}
+    path.write_text(json.dumps({"machines": [{"name": "head", "role": "coordinator", **figures}, {"name": "n", "count": 2, **figures},
+                                             {"name": "twin", "count": 2, "host": "box", **figures}]}))
+    assert json.loads(run("plan", "--machines", path, "--model", MODEL, "--format", "bf16", "--json"))["fits"]
+    counts = held(json.loads(placement("plan", "--model", MODEL, "--machines", path, "--json")))
+    assert sorted(counts) == ["n-1", "n-2", "twin-1", "twin-2"], counts
+    assert counts["n-1"] > 1.8 * counts["twin-1"], counts
+
+
 def check_shards_give_checksums(folder):
     shards, out = folder / "shards", folder / "p.json"
     run("shard", "--model", MODEL, "--out", shards, "--nodes", "2")
@@ -74,7 +120,7 @@ def check_shards_give_checksums(folder):
 def check_refusals(folder):
     def complaint(*words):
         return placement(*words, ok=False)
-    small = machines(folder, ["a", "b"], memory=1000)
+    small = machines(folder, ["a", "b"], experts_gb=1e-6)
     assert "copy of all experts need" in complaint("plan", "--model", MODEL, "--machines", small)
     good = machines(folder, ["a", "b"])
     assert "there are only 2" in complaint("plan", "--model", MODEL, "--machines", good, "--copies", "3")
@@ -84,15 +130,23 @@ def check_refusals(folder):
     nowhere = folder / "no-registry"
     assert "there is no registry here" in complaint("show", "--registry", nowhere) and not nowhere.exists()
     assert "--machines FILE, --registry FOLDER or --etcd URL" in complaint("plan", "--model", MODEL)
-    good.write_text('{"machines": [{"name": "a", "memory": 1, "colour": "red"}]}')
-    assert "colour: not known" in complaint("plan", "--model", MODEL, "--machines", good)
+    good.write_text('{"machines": [\n{"name": "a", "memory": 1, "bandwidth": 2}]}')
+    assert f'{good}: line 2: machine a: write memory_gb, in 10^9 bytes in place of "memory"' in complaint(
+        "plan", "--model", MODEL, "--machines", good)
+    good.write_text('{"name": "head", "role": "coordinator", "memory_gb": 4, "cores": 2, "read_gb_per_s": 10}')
+    assert "none is left for experts" in complaint("plan", "--model", MODEL, "--machines", good)
+    done = subprocess.run([ESSAIM, "plan", "--machines", good], capture_output=True, text=True)
+    assert done.returncode == 1 and "it does not fit: the coordinator needs" in done.stdout and not done.stderr, done
+    done = subprocess.run([ESSAIM, "plan", "--machines", good, "--json"], capture_output=True, text=True)
+    assert done.returncode == 1 and json.loads(done.stdout)["why"] in done.stderr, done
     broken = folder / "broken.json"
     broken.write_text('{"format": "essaim-placement", "version": 9}')
     assert "version: this build reads up to 2" in complaint("show", broken)
 
 
 def main():
-    for check in (check_plan_apply_show, check_shards_give_checksums, check_refusals):
+    for check in (check_plan_apply_show, check_nodes_are_not_taken_away_unawares, check_one_form_for_both_planners,
+                  check_shards_give_checksums, check_refusals):
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder))
 

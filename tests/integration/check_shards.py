@@ -1,4 +1,5 @@
 """Shards give the model's own logits, survive kill -9 and damage, and refuse a disk that is short. One check, named by the argument."""
+import fcntl
 import json
 import os
 import signal
@@ -117,6 +118,28 @@ def check_resume(folder):
         sys.exit("the resumed cut has other bytes")
 
 
+def check_beside(folder):
+    """Shards get their names when what goes beside them is there, and one process at a time writes them."""
+    out = os.path.join(folder, "shards")
+    blocked = os.path.join(out, "config.json")
+    os.makedirs(blocked)
+    words = ("shard", "--model", TINY, "--out", out, "--nodes", "2", "--quiet")
+    essaim(*words, fails="config.json: Is a directory")
+    if [name for name in os.listdir(out) if name.endswith(".shard")]:
+        sys.exit(f"shards without their config: {os.listdir(out)}")
+    with open(os.path.join(out, "shards.journal"), encoding="ascii") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        essaim(*words, fails="another process is writing shards there")
+    os.rmdir(blocked)
+    units = json.loads(essaim("inspect", "--json", "--model", TINY))["shape"]["n_routed_experts"]
+    if "kept from before" not in essaim(*words) or not os.path.isfile(blocked):
+        sys.exit("the cut was not taken up")
+    said = json.loads(essaim("inspect", "--json", "--model", out))
+    wanted = [("coordinator.shard", None), ("experts-01-of-02.shard", 3 * units // 2), ("experts-02-of-02.shard", 3 * units // 2)]
+    if [(s["file"], s["units"] if s["kind"] == "experts" else None) for s in said["shards"]] != wanted or "fingerprint" not in said:
+        sys.exit(f"inspect says of the shards: {said['shards']}")
+
+
 def check_verify(folder):
     """A bit that turned in a unit is found; one in the header or manifest keeps the shard from opening."""
     out = os.path.join(folder, "shards")
@@ -140,6 +163,29 @@ def check_verify(folder):
     with open(path, "wb") as file:
         file.write(whole[:-1])
     essaim("inspect", "--model", path, fails="another length than when it was made")
+
+
+def check_cut_short(folder):
+    """A node whose shard is made shorter while it is mapped ends with a line that names it."""
+    out = os.path.join(folder, "shards")
+    cut(TINY, out, 1)
+    path = os.path.join(out, "experts-01-of-01.shard")
+    whole = os.path.getsize(path)
+    node = subprocess.Popen([os.path.join(BUILD, "essaim-expert-node"), "--shard", path, "--listen", "127.0.0.1:0", "--log", "json"],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        at = node.stdout.readline().split()[1].removeprefix("control=tcp://")
+        os.truncate(path, whole // 8)
+        asked = subprocess.run([ESSAIM, "score", "--quiet", "--model", out, "--tokens", TEXTS[0][2], "--node", at, "--wait-for-nodes", "1"],
+                               capture_output=True, text=True, timeout=60)
+        if asked.returncode != 1 or "connection lost" not in asked.stderr:
+            sys.exit(f"score without its node ended with {asked.returncode}: {asked.stderr}")
+        said = json.loads(node.communicate(timeout=20)[1].splitlines()[-1])
+    finally:
+        node.kill()
+        node.wait()
+    if node.returncode != 1 or said["level"] != "error" or f"{path}: cannot be read where it is mapped" not in said["message"]:
+        sys.exit(f"the node ended with {node.returncode} and said {said}")
 
 
 def check_placement(folder):
@@ -200,9 +246,9 @@ def check_synth(folder):
         if not all(abs(value) < 100 for value in logits):
             sys.exit(f"{layout} {form}: logits are not of sane size")
     for form in ("bf16", "q8_0", "q6_k", "q4_k"):
-        out = os.path.join(folder, f"gguf-{form}")
+        out = os.path.join(folder, f"gguf-{form}", "named.gguf" if form == "q4_k" else "")
         essaim("synth", "--config", config, "--layout", "gguf", "--format", form, "--quiet", "--seed", "7", "--out", out)
-        if score(os.path.join(out, "model.gguf"), tokens) != score(os.path.join(folder, f"shards-{form}"), tokens):
+        if score(out if form == "q4_k" else os.path.join(out, "model.gguf"), tokens) != score(os.path.join(folder, f"shards-{form}"), tokens):
             sys.exit(f"gguf {form}: not the weights of shards of the same seed")
     essaim("synth", "--config", config, "--layout", "gguf", "--out", folder, fails="--layout gguf has no such type")
 

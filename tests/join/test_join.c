@@ -161,6 +161,14 @@ static void get_token(const scene *s, const char *ttl, char token[OUTPUT])
     token[strcspn(token, "\n")] = '\0';
 }
 
+/* The server is another one now, with the same keys. */
+static void move_token(const scene *s, char token[OUTPUT])
+{
+    char *at = strchr(token, '@');
+    assert_non_null(at);
+    snprintf(at, (size_t)(token + OUTPUT - at), "@%s", s->at);
+}
+
 /* The first of three ports that nobody has. */
 static uint16_t free_ports(void)
 {
@@ -386,6 +394,39 @@ static void expect_refusal(const scene *s, const char *token, const char *name, 
     assert_true(last != NULL && last[1] == '\0');
 }
 
+/* A port that is taken, a folder that cannot be one, a token that cannot be read: the token stays good. */
+static void what_fails_here_fails_first(const scene *s, const char *token)
+{
+    machine m;
+    char text[OUTPUT], path[TEST_PATH_MAX + 32];
+    name_machine(s, "blocked", &m);
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    at.sin_port = htons((uint16_t)(strtoul(strchr(m.listen, ':') + 1, NULL, 10) + 1));
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(taken, (const struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(taken, 1), 0);
+    const char *words[] = {"join",     token,    "--dir",    m.dir, "--name", "n5",
+                           "--listen", m.listen, "--memory", "1G",  NULL};
+    if (essaim(words, text) != 1 || strstr(text, ", for rows, cannot be had") == NULL ||
+        strstr(text, "(the token is not spent)") == NULL)
+        fail_msg("%s", text);
+    close(taken);
+    snprintf(path, sizeof path, "%s/shards", m.dir); /* made by the first try */
+    assert_int_equal(rmdir(path), 0);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    if (essaim(words, text) != 1 || strstr(text, "Not a directory") == NULL ||
+        strstr(text, "(the token is not spent)") == NULL)
+        fail_msg("%s", text);
+    const char *both[] = {"join", token, "--token-file", path, "--dir", m.dir, NULL};
+    if (essaim(both, text) != 2 || strstr(text, "one of the two") == NULL) fail_msg("%s", text);
+    const char *empty[] = {"join", "--token-file", path, "--dir", m.dir, NULL};
+    if (essaim(empty, text) != 1 || strstr(text, "no token is on its first line") == NULL)
+        fail_msg("%s", text);
+}
+
 static void tokens_that_let_nobody_in(void **state)
 {
     scene *s = *state;
@@ -409,6 +450,25 @@ static void tokens_that_let_nobody_in(void **state)
     expect_refusal(s, token, "n1", "the name n1 is another machine's"); /* and the token is not spent */
     assert_true(es_join_get_stats(s->join).unknown >= 2);
     assert_int_equal(es_join_get_stats(s->join).names, 1);
+    /* neither while its machine is away */
+    es_registry *kept = s->registry;
+    es_join_stop(&s->join);
+    MUST(es_registry_open_embedded(s->registry_dir, 1, &s->registry, &must_err));
+    start_join(s, 0);
+    usleep(5000);
+    es_registry_view *view;
+    MUST(es_registry_view_get(s->registry, &view, &must_err));
+    assert_true(view->node_count == 0 && view->lapsed_count >= 1);
+    es_registry_view_destroy(&view);
+    move_token(s, token);
+    expect_refusal(s, token, "n1", "the name n1 is another machine's");
+    assert_int_equal(es_join_get_stats(s->join).names, 1);
+    es_join_stop(&s->join);
+    es_registry_close(&s->registry);
+    s->registry = kept;
+    start_join(s, 0);
+    move_token(s, token);
+    what_fails_here_fails_first(s, token);
     machine m;
     name_machine(s, "n5", &m);
     start_machine(s, &m, token);

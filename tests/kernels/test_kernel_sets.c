@@ -2,6 +2,7 @@
 #include "base/size.h"
 #include "essaim/kernels.h"
 #include "essaim/quant.h"
+#include "kernels/random_inputs.h"
 #include "kernels/vectors.h"
 #include "with_cmocka.h"
 
@@ -9,31 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t seed;
-
-/* xorshift: the same numbers on every machine. */
-static uint32_t next(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)(seed >> 16);
-}
-
-/* A finite value of an exponent up to 2^limit below or above 1. */
-static float next_float(unsigned limit)
-{
-    uint32_t bits = (next() & 0x807fffffu) | ((127u - limit + next() % (2 * limit)) << 23);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static void fill_floats(float *out, size_t n, unsigned limit)
-{
-    for (size_t i = 0; i < n; i++) out[i] = next_float(limit);
-}
 
 static const es_kernels *best_set(void)
 {
@@ -48,111 +24,22 @@ static void check_same(const void *a, const void *b, size_t bytes, const char *w
         fail_msg("%s differs from ref, seed %llu", what, (unsigned long long)case_seed);
 }
 
-/* Finite f16 codes of a usual size in every other case, of any size in the rest. */
-static uint16_t next_f16(bool small)
-{
-    uint16_t code = (uint16_t)next();
-    if (small) return (uint16_t)((code & 0x83ff) | (8 + next() % 6) << 10);
-    return (code & 0x7c00) == 0x7c00 ? (uint16_t)(code & 0xbfff) : code;
-}
-
-static void fill_float_codes(es_format format, uint8_t *codes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t word = next();
-        uint16_t f16 = next_f16(false);
-        float wide = next_float(20);
-        switch (format) {
-        case ES_FORMAT_F32:
-            memcpy(codes + 4 * i, &wide, 4);
-            break;
-        case ES_FORMAT_F16:
-            memcpy(codes + 2 * i, &f16, 2);
-            break;
-        case ES_FORMAT_BF16:
-            memcpy(codes + 2 * i, (const uint8_t *)&wide + 2, 2);
-            break;
-        default:
-            codes[i] = (uint8_t)((word & 0x7fu) == 0x7fu ? 1 : word);
-        }
-    }
-}
-
-/* Any byte is a code or an integer scale; D and M must be finite. */
-static void fill_blocks(es_format format, uint8_t *blocks, size_t bytes)
-{
-    size_t block = es_format_describe(format)->block_bytes;
-    bool small = next() % 2 == 0;
-    for (size_t i = 0; i < bytes; i++) blocks[i] = (uint8_t)next();
-    bool two = format == ES_FORMAT_Q5_1 || format == ES_FORMAT_Q4_K || format == ES_FORMAT_Q5_K;
-    for (size_t at = 0; at < bytes; at += block)
-        for (size_t k = 0; k < (two ? 2 : 1); k++) {
-            uint16_t code = next_f16(small);
-            memcpy(blocks + at + (format == ES_FORMAT_Q6_K ? 208 : 2 * k), &code, 2);
-        }
-    /* Codes and scales at their ends. */
-    if (next() % 4 == 0 && format != ES_FORMAT_Q6_K)
-        for (size_t at = 0; at < bytes; at += block)
-            memset(blocks + at + 4, next() % 2 == 0 ? 0xff : 0, block - 4);
-    if (next() % 4 == 0 && format == ES_FORMAT_Q6_K)
-        for (size_t at = 0; at < bytes; at += block) memset(blocks + at, next() % 2 == 0 ? 0xff : 0x80, 208);
-}
-
-static es_matrix make_matrix(es_format format, size_t rows, size_t cols, const float *scales)
-{
-    size_t bytes = rows * es_format_row_bytes(format, cols);
-    uint8_t *codes = malloc(bytes);
-    es_matrix m = {.format = format, .rows = rows, .cols = cols, .data = codes, .row_bytes = bytes / rows};
-    if (format < ES_FORMAT_FLOAT_COUNT)
-        fill_float_codes(format, codes, rows * cols);
-    else
-        fill_blocks(format, codes, bytes);
-    if (format == ES_FORMAT_FP8) {
-        m.scales = scales;
-        m.scale_stride = 20;
-        m.row_phase = next() % 128;
-        m.col_phase = next() % 3 == 0 ? next() % 128 : next() % 4 * 32;
-    }
-    es_matrix panels = test_panels(&m);
-    free(codes);
-    return panels;
-}
-
-/* Rows of random values, of which some are zero, tiny or huge. */
-static es_rows make_rows(size_t count, size_t cols)
-{
-    es_rows x = {ES_ROWS_Q8, count, cols, es_rows_row_bytes(ES_ROWS_Q8, cols), NULL, NULL};
-    x.data = calloc(count, x.row_bytes);
-    float *row = malloc(cols * sizeof *row);
-    for (size_t t = 0; t < count; t++) {
-        fill_floats(row, cols, 6);
-        float factor = next() % 8 == 0 ? 0 : next() % 8 == 0 ? 0x1p-98f : next() % 8 == 0 ? 0x1p110f : 1;
-        for (size_t i = 0; i < cols; i++) row[i] *= factor;
-        for (size_t i = 0; i < cols && next() % 4 == 0; i++) row[i] = row[i] < 0 ? -1 : 1;
-        uint8_t *at = x.data + t * x.row_bytes;
-        assert_true(
-            es_kernels_ref()->quantise(row, cols, (int8_t *)at, (float *)(void *)(at + (cols + 3) / 4 * 4)));
-    }
-    free(row);
-    test_blocks(&x);
-    return x;
-}
-
 /* A matrix of odd size, parts of it, and every number of rows that a tile may have. */
 static void check_product(const es_kernels *set, es_format format, size_t count)
 {
-    uint64_t case_seed = seed;
+    uint64_t case_seed = test_seed;
     char what[80];
     size_t block = es_format_describe(format)->block_cols, step = format < ES_FORMAT_FLOAT_COUNT ? 32 : 256;
-    size_t rows = 1 + next() % 70, cols = block * (1 + next() % (1100 / block));
-    float scales[2 * 20];
-    fill_floats(scales, 40, 12);
-    es_matrix m = make_matrix(format, rows, cols, scales);
-    es_rows x = make_rows(count, cols);
+    size_t rows = 1 + test_next() % 70, cols = block * (1 + test_next() % (1100 / block));
+    float scales[TEST_SCALES];
+    test_scales(scales);
+    es_matrix m = test_matrix(format, rows, cols, scales);
+    es_rows x = test_rows(count, cols);
     float *a = calloc(count * rows, sizeof *a), *b = calloc(count * rows, sizeof *b);
     for (int i = 0; i < 3; i++) {
-        size_t first = i == 0 ? 0 : next() % rows / 16 * 16, n = i == 0 ? rows : 1 + next() % (rows - first);
-        size_t col = i == 0 ? 0 : next() % cols / step * step, end = col + (1 + next() % 8) * step;
+        size_t first = i == 0 ? 0 : test_next() % rows / 16 * 16,
+               n = i == 0 ? rows : 1 + test_next() % (rows - first);
+        size_t col = i == 0 ? 0 : test_next() % cols / step * step, end = col + (1 + test_next() % 8) * step;
         end = i == 0 || end > cols ? cols : end;
         es_product(es_kernels_ref(), &m, first, n, col, end - col, &x, NULL, a, rows);
         es_product(set, &m, first, n, col, end - col, &x, NULL, b, rows);
@@ -171,7 +58,7 @@ static void products_agree(void **state)
     (void)state;
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
-    seed = 88172645463325252u;
+    test_seed = 88172645463325252u;
     for (size_t s = 1; s < count; s++)
         for (int format = 0; format < ES_FORMAT_COUNT; format++)
             for (size_t rows = 1; rows <= 20; rows++)
@@ -189,20 +76,20 @@ static void other_rows_do_not_matter(void **state)
     enum { OUTPUTS = 40, COLS = 512, ROWS = 37 };
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
-    seed = 2463534242u;
+    test_seed = 2463534242u;
     for (size_t s = 0; s < count; s++)
         for (int format = 0; format < ES_FORMAT_COUNT; format++) {
-            float scales[40], *all = calloc((size_t)ROWS * OUTPUTS, sizeof *all), one[OUTPUTS];
-            fill_floats(scales, 40, 12);
-            es_matrix m = make_matrix((es_format)format, OUTPUTS, COLS, scales);
-            es_rows x = make_rows(ROWS, COLS);
+            float scales[TEST_SCALES], *all = calloc((size_t)ROWS * OUTPUTS, sizeof *all), one[OUTPUTS];
+            test_scales(scales);
+            es_matrix m = test_matrix((es_format)format, OUTPUTS, COLS, scales);
+            es_rows x = test_rows(ROWS, COLS);
             es_product(sets[s], &m, 0, OUTPUTS, 0, COLS, &x, NULL, all, OUTPUTS);
             for (size_t t = 0; t < ROWS; t++) {
                 es_rows single = x;
                 single.count = 1;
                 single.blocks += t * es_rows_blocks(COLS);
                 es_product(sets[s], &m, 0, OUTPUTS, 0, COLS, &single, NULL, one, OUTPUTS);
-                check_same(one, all + t * OUTPUTS, sizeof one, "a row alone", seed);
+                check_same(one, all + t * OUTPUTS, sizeof one, "a row alone", test_seed);
             }
             free((void *)(uintptr_t)m.data);
             test_rows_free(&x);
@@ -214,21 +101,22 @@ static void other_rows_do_not_matter(void **state)
 static void check_product_sum(const es_kernels *set, es_format format, size_t count)
 {
     enum { ROWS_MAX = 71 };
-    uint64_t case_seed = seed;
+    uint64_t case_seed = test_seed;
     char what[80];
     size_t block = es_format_describe(format)->block_cols;
-    size_t rows = 1 + next() % 70, cols = block * (1 + next() % (1100 / block));
-    size_t first = next() % rows / 16 * 16, n = rows - first < ES_UNIT_ROWS ? rows - first : ES_UNIT_ROWS;
-    float scales[2 * 20];
-    fill_floats(scales, 40, 12);
-    es_matrix m = make_matrix(format, rows, cols, scales);
-    es_rows x = make_rows(count, cols);
+    size_t rows = 1 + test_next() % 70, cols = block * (1 + test_next() % (1100 / block));
+    size_t first = test_next() % rows / 16 * 16,
+           n = rows - first < ES_UNIT_ROWS ? rows - first : ES_UNIT_ROWS;
+    float scales[TEST_SCALES];
+    test_scales(scales);
+    es_matrix m = test_matrix(format, rows, cols, scales);
+    es_rows x = test_rows(count, cols);
     es_addend a[ROWS_MAX], b[ROWS_MAX];
     int64_t sum_a[ROWS_MAX][ES_UNIT_ROWS], sum_b[ROWS_MAX][ES_UNIT_ROWS];
     for (size_t t = 0; t < count; t++) {
-        for (size_t i = 0; i < ES_UNIT_ROWS; i++) sum_a[t][i] = sum_b[t][i] = (int32_t)next();
-        float weight = next() % 8 == 0 ? 0 : next_float(4);
-        int quantum = next() % 3 == 0 ? (int)(next() % 100) - 80 : es_rows_quantum(&x, t);
+        for (size_t i = 0; i < ES_UNIT_ROWS; i++) sum_a[t][i] = sum_b[t][i] = (int32_t)test_next();
+        float weight = test_next() % 8 == 0 ? 0 : test_float(4);
+        int quantum = test_next() % 3 == 0 ? (int)(test_next() % 100) - 80 : es_rows_quantum(&x, t);
         a[t] = (es_addend){x.blocks + t * es_rows_blocks(cols), weight, quantum, sum_a[t], false};
         b[t] = a[t];
         b[t].sum = sum_b[t];
@@ -251,7 +139,7 @@ static void sums_of_products_agree(void **state)
     static const size_t COUNTS[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 33, 64, 71};
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
-    seed = 1181783497276652981u;
+    test_seed = 1181783497276652981u;
     for (size_t s = 1; s < count; s++)
         for (int format = 0; format < ES_FORMAT_COUNT; format++)
             for (size_t i = 0; i < sizeof COUNTS / sizeof COUNTS[0]; i++)
@@ -320,16 +208,16 @@ static void vectors_agree(void **state)
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
     static vector_results want, got;
-    seed = 362436069;
+    test_seed = 362436069;
     for (int round = 0; round < 200; round++) {
-        uint64_t s = seed;
-        size_t n = 1 + next() % VECTOR_N;
+        uint64_t s = test_seed;
+        size_t n = 1 + test_next() % VECTOR_N;
         float x[VECTOR_N], y[VECTOR_N];
-        fill_floats(x, VECTOR_N, 1 + next() % 120);
-        fill_floats(y, VECTOR_N, 8);
+        test_floats(x, VECTOR_N, 1 + test_next() % 120);
+        test_floats(y, VECTOR_N, 8);
         /* Blocks whose d is 0, and a value that is not finite at the end or within. */
         for (size_t i = 0; i < n && round % 7 == 0; i++) x[i] *= i % 64 < 32 ? 0x1p-140f : 1;
-        if (round % 10 == 0) x[next() % n] = round % 20 == 0 ? NAN : -INFINITY;
+        if (round % 10 == 0) x[test_next() % n] = round % 20 == 0 ? NAN : -INFINITY;
         compute_vectors(sets[0], x, y, n, &want);
         assert_int_equal(want.finite, round % 10 != 0);
         for (size_t k = 1; k < count; k++) {
@@ -358,13 +246,13 @@ static void dot_products_agree(void **state)
     enum { N = 83, A = 9, B = 11, STRIDE = 13 };
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
-    seed = 2463534242;
+    test_seed = 2463534242;
     for (int round = 0; round < 300; round++) {
-        uint64_t s = seed;
-        size_t n = 1 + next() % N, a_count = 1 + next() % A, b_count = 1 + next() % B;
+        uint64_t s = test_seed;
+        size_t n = 1 + test_next() % N, a_count = 1 + test_next() % A, b_count = 1 + test_next() % B;
         float a[A * N], b[B * N], want[A * STRIDE] = {0}, got[A * STRIDE];
-        fill_floats(a, A * N, 1 + next() % 60);
-        fill_floats(b, B * N, 1 + next() % 60);
+        test_floats(a, A * N, 1 + test_next() % 60);
+        test_floats(b, B * N, 1 + test_next() % 60);
         for (size_t i = 0; i < A * N && round % 5 == 0; i++) a[i] = -fabsf(a[i]) * 0x1p-90f;
         for (size_t i = 0; i < B * N && round % 5 == 0; i++) b[i] = fabsf(b[i]) * 0x1p-90f;
         sets[0]->dots(a, N, a_count, b, N, b_count, n, want, STRIDE);
@@ -383,11 +271,11 @@ static void attention_agrees(void **state)
     enum { WIDTH = 177, LATENT = 150, QUERIES = 11 };
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t sets_count = vector_sets(sets);
-    seed = 521288629;
+    test_seed = 521288629;
     for (int round = 0; round < 60; round++) {
-        uint64_t s = seed;
-        size_t width = 1 + next() % WIDTH, latent = 1 + next() % es_size_min(width, LATENT);
-        size_t queries = 1 + next() % QUERIES;
+        uint64_t s = test_seed;
+        size_t width = 1 + test_next() % WIDTH, latent = 1 + test_next() % es_size_min(width, LATENT);
+        size_t queries = 1 + test_next() % QUERIES;
         float q[QUERIES * WIDTH], out[2][QUERIES * LATENT] = {{0}};
         static float entries[ES_KV_TILE * WIDTH];
         es_attend_state states[2][QUERIES];
@@ -395,10 +283,10 @@ static void attention_agrees(void **state)
             memset(out, 0, sizeof out);
             for (size_t i = 0; i < QUERIES; i++)
                 states[0][i] = states[1][i] = (es_attend_state){-INFINITY, 0};
-            fill_floats(q, QUERIES * WIDTH, 3);
+            test_floats(q, QUERIES * WIDTH, 3);
             for (int tile = 0; tile < 3; tile++) {
-                size_t count = 1 + next() % ES_KV_TILE;
-                fill_floats(entries, ES_KV_TILE * WIDTH, 3);
+                size_t count = 1 + test_next() % ES_KV_TILE;
+                test_floats(entries, ES_KV_TILE * WIDTH, 3);
                 for (size_t i = 0; i < queries; i++)
                     sets[0]->attend_tile(q + i * width, 1, entries, count, width, latent, 0.125f,
                                          &states[0][i], out[0] + i * latent);
@@ -417,13 +305,13 @@ static void encoders_agree(void **state)
     enum { COLS = 256 * 5 };
     const es_kernels *sets[VECTOR_SETS_MAX];
     size_t count = vector_sets(sets);
-    seed = 1442695040888963407u;
+    test_seed = 1442695040888963407u;
     for (int round = 0; round < 400; round++) {
-        uint64_t s = seed;
+        uint64_t s = test_seed;
         float row[COLS];
         uint8_t a[4 * COLS], b[4 * COLS];
-        fill_floats(row, COLS, 1 + next() % (round % 4 == 0 ? 120 : 6));
-        for (size_t i = 0; i < COLS && round % 5 == 0; i++) row[i] = next() % 7 == 0 ? row[i] : 0;
+        test_floats(row, COLS, 1 + test_next() % (round % 4 == 0 ? 120 : 6));
+        for (size_t i = 0; i < COLS && round % 5 == 0; i++) row[i] = test_next() % 7 == 0 ? row[i] : 0;
         for (size_t i = 0; i < COLS && round % 7 == 0; i++)
             row[i] = fabsf(row[i]) * (round % 2 == 0 ? 1 : -1);
         for (size_t i = 0; i < COLS && round % 11 == 0; i++) row[i] *= 0x1p-130f;
@@ -431,7 +319,7 @@ static void encoders_agree(void **state)
             es_format format = (es_format)f;
             if (!es_quant_encodes(format)) continue;
             const es_format_info *info = es_format_describe(format);
-            size_t cols = info->block_cols * (1 + next() % (COLS / info->block_cols));
+            size_t cols = info->block_cols * (1 + test_next() % (COLS / info->block_cols));
             bool fits = sets[0]->encode(format, row, cols, a);
             for (size_t k = 1; k < count; k++) {
                 assert_int_equal(sets[k]->encode(format, row, cols, b), fits);

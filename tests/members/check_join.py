@@ -15,10 +15,12 @@ from check_members import BUILD, MODEL, Head, Load, essaim, free_port, wait_for 
 class Machine:
     """What `essaim join` makes of a folder."""
 
-    def __init__(self, home, name, *words):
+    def __init__(self, home, name, *words, token=""):
         self.home, self.name, self.said = home / name, name, []
         self.process = subprocess.Popen([BUILD / "essaim", "join", *words, "--dir", self.home, "--threads", "1"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process.stdin.write(token)
+        self.process.stdin.close()
         self.listener = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
         self.listener.start()
 
@@ -57,7 +59,13 @@ def cut(home):
 
 
 def joined(home, running, name, token):
-    machine = Machine(home, name, token, "--name", name, "--listen", f"127.0.0.1:{ports()}", "--memory", "1G")
+    """The token comes on standard input, or in a file: neither is in the list of processes."""
+    words = ["--name", name, "--listen", f"127.0.0.1:{ports()}", "--memory", "1G"]
+    if name == "n1":
+        machine = Machine(home, name, "-", *words, token=f"{token}\n")
+    else:
+        (home / "token").write_text(f"  {token} \n# what follows is not read\n")
+        machine = Machine(home, name, "--token-file", home / "token", *words)
     running.append(machine)
     return machine
 
@@ -83,6 +91,10 @@ def check_embedded(home, running):
         tokens.append(essaim("token", "--registry", registry, "--keys", key, "--at", at).split()[0])
         return joined(home, running, name, tokens[-1])
 
+    mute = Machine(home, "n0", "-", "--memory", "1G")
+    assert mute.process.wait(30) == 1
+    mute.stop()
+    assert "standard input: no token is on its first line" in "".join(mute.said), mute.said
     one = join("n1")
     wait_for(f"n1 holds all: {one.said} {head.membership()}", lambda: head.settled(["n1"]))
     wait_for("the swarm answers", lambda: head.ask("/health")[0] == 200)
@@ -92,7 +104,7 @@ def check_embedded(home, running):
     two = join("n2")
     essaim("status", "--url", head.url, "--wait", "60", "--nodes", "2", "--ready")
     wait_for("what the other took over is let go", lambda: head.settled(["n1", "n2"]))
-    assert "2 of 3 nodes hold" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
+    assert "2 of 3 nodes ready" in essaim("status", "--url", head.url, "--nodes", "3", ok=False)
     doctor = essaim("doctor", "--quick", "--registry", registry, "--keys", key, "--url", head.url)
     assert doctor.count(".round_trip") >= 2, doctor
     mine = shards_of(two)
@@ -113,10 +125,21 @@ def check_embedded(home, running):
     wait_for("the nodes refuse a stolen key", lambda: all(
         (machine.home / "revoked").exists() and stolen in (machine.home / "revoked").read_text() for machine in (one, two)))
 
+    # and say who came in vain
+    port = next(line for line in one.said if "others reach it at" in line).split(":")[-1].strip()
+    public = (home / "n1" / "node.key.pub").read_text().split()[0]
+    essaim("doctor", "--quick", "--keys", home / "stolen.key", "--peer", f"127.0.0.1:{port},{public}", ok=False)
+    refusal = "refused a connection from 127.0.0.1: its public key is not on the list, or was revoked"
+    wait_for("n1 tells of a stranger", lambda: any(refusal in line and stolen in line for line in one.said))
+
     # revoked: it is left alone, and the other takes over what it held
     assert "revoked" in essaim("revoke", "n2", "--registry", registry)
     wait_for("n1 holds all again", lambda: head.settled(["n1"]))
     assert head.phases().get("n2") in (None, "refused"), head.phases()
+    told = "this machine's key was revoked, says the coordinator at 127.0.0.1"
+    wait_for("n2 says that it was revoked", lambda: any(told in line for line in two.said))
+    assert " revoked " in essaim("node", "list", "--registry", registry)
+    assert essaim("node", "remove", "n2", "--registry", registry) == "n2 is removed\n"  # nobody takes anything from it
     assert shards_of(one) == everything
     seen = load.stop()
     for prompt, answer in seen.items():
@@ -133,6 +156,18 @@ def check_embedded(home, running):
     # who is to be drained and is the last hears why that cannot be
     said = essaim("drain", "n1", "--url", head.url, ok=False)
     assert "no other node is there to take over" in said, said
+
+    # and who is removed learns it, works for nobody any more, and ends as ever when it is stopped
+    assert "n1 has the only copy of" in essaim("node", "remove", "n1", "--registry", registry, ok=False)
+    essaim("node", "remove", "n1", "--registry", registry, "--force")
+    told = "removed from the swarm, says the coordinator at 127.0.0.1"
+    wait_for("n1 says that it was removed", lambda: any(told in line for line in one.said))
+    wait_for("it is in no list", lambda: "n1" not in head.phases() or "not registered" in str(head.membership()))
+    for machine, count in ((one, 0), (two, 1)):
+        machine.stop()
+        assert machine.process.returncode == 0, machine.process.returncode
+        assert sum("was revoked, says" in line for line in machine.said) == count, machine.said
+    assert sum(told in line for line in one.said) == 1, one.said
 
 
 def check_etcd(home, running):
@@ -181,6 +216,10 @@ def check_etcd(home, running):
     assert "revoked" in essaim("revoke", "n2", *registry)
     wait_for("n1 holds all", lambda: head.settled(["n1"]))
     wait_for("n2 is refused", lambda: head.phases().get("n2") == "refused")
+    wait_for("n2 says so", lambda: any("this machine's key was revoked" in line for line in nodes[1].said))
+    said = essaim("node", "remove", "n1", *registry, ok=False)
+    assert "n1 has the only copy of" in said, said
+    assert "; if it runs it works on" in essaim("node", "remove", "n1", *registry, "--force")
 
 
 def main():

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -187,9 +188,17 @@ def check_life(folder):
         nodes[name] = Node(name, at)
         wait_for(f"{name} is back", lambda: head.settled(nodes))
 
-    # One is killed: after a while the others have its copies.
+    # One is killed: it is not ready, which is said of it, and after a while the others have its copies.
+    status = [BUILD / "essaim", "status", "--url", head.url, "--nodes", "4", "--json"]
+    wait_for("four are ready", lambda: subprocess.run(status, capture_output=True).returncode == 0)
     nodes.pop("n1").stop(kill=True)
+    wait_for("three are", lambda: subprocess.run(status, capture_output=True).returncode == 1)
+    said = subprocess.run(status, capture_output=True, text=True)
+    seen = {n["node"]: n["why"] for n in json.loads(said.stdout)["readiness"]["not_ready"]}
+    assert said.returncode == 1 and " of 4 nodes ready; " in said.stderr and "; n1 does not answer" in said.stderr, said
+    assert seen["n1"].startswith("does not answer"), seen
     wait_for("three nodes hold all", lambda: head.settled(nodes))
+    essaim("status", "--url", head.url, "--nodes", "3", "--ready", "--wait", "20")
 
     # By hand: stripe on two.
     current, planned = folder / "current.json", folder / "planned.json"
@@ -247,6 +256,10 @@ def check_by_hand(folder):
     wait_for("a newer one", lambda: head.membership()["epoch"] == "2.1" and head.settled(nodes))
     assert newest.read_text() == "2.1\n", newest.read_text()
     load.stop()
+    # One that nobody has met yet has no name: the picture shows where it is sought.
+    essaim("node", "add", "n3", "127.0.0.1:9", "--registry", registry)
+    wait_for("the picture names n3's place", lambda: re.search(r"^127\.0\.0\.1:9 +lost ", essaim("status", "--url", head.url), re.MULTILINE))
+    assert essaim("node", "remove", "n3", "--registry", registry) == "n3 is removed\n"
     # Who is gone cannot be drained, and that is said.
     essaim(*plan, "--mode", "group", "--copies", 1)
     essaim("placement", "apply", planned, "--registry", registry)
@@ -256,6 +269,21 @@ def check_by_hand(folder):
     said = essaim("drain", "n2", "--url", head.url, ok=False)
     assert "cannot be drained: it does not answer" in said, said
     assert head.stop() == 0
+    # Nobody calls them ready once nobody has heard of them for a while: as if n2 had been gone for three hours.
+    notes = registry / "seen.json"
+    seen = json.loads(notes.read_text())
+    assert set(seen) == {"n1", "n2"} and all(abs(time.time() - at) < PATIENCE for at in seen.values()), seen
+    notes.write_text(json.dumps({"n1": int(time.time()), "n2": int(time.time()) - 3 * 3600}))
+    lines = {line.split()[0]: line for line in essaim("node", "list", "--registry", registry).splitlines()[1:]}
+    assert " ready " in lines["n1"] and "seen " in lines["n1"] and " ago" in lines["n1"], lines
+    assert " lost " in lines["n2"] and "not seen since 2" in lines["n2"] and "(3 h)" in lines["n2"], lines
+    said = essaim("node", "remove", "n2", "--registry", registry, ok=False)
+    assert "n2 has the only copy of" in said and "and was not seen since" in said and "--force" in said, said
+    # Nobody was heard of: the coordinator is away, and n1 counts as there.
+    essaim(*plan, "--mode", "group", "--copies", 2, "--afresh")
+    essaim("placement", "apply", planned, "--registry", registry)
+    notes.write_text(json.dumps({"n1": 1, "n2": 2}))
+    assert essaim("node", "remove", "n2", "--registry", registry) == "n2 is removed\n"
 
 
 class Etcd:

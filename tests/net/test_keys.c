@@ -87,6 +87,16 @@ static void what_is_no_key_is_named(void **state)
                0600);
     assert_int_equal(es_allow_list_load(path, &list, &err), ES_INVALID);
     assert_non_null(strstr(err.text, "line 4 is no public key"));
+    assert_int_equal(es_keys_load(path, &keys, &err), ES_INVALID);
+    assert_non_null(strstr(err.text, "line 4 is no secret key"));
+    write_text("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\n\nrq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\n",
+               0600);
+    assert_int_equal(es_keys_load(path, &keys, &err), ES_INVALID);
+    assert_non_null(strstr(err.text, "line 3 is a second key, after line 1"));
+    write_text("# essaim secret key\n\nhunter2\n", 0600);
+    assert_int_equal(es_keys_load(path, &keys, &err), ES_INVALID);
+    assert_non_null(strstr(err.text, "line 3 is no secret key"));
+    assert_null(strstr(err.text, "hunter2"));
     assert_int_equal(es_keys_load("no-such-file", &keys, &err), ES_NOT_FOUND);
     assert_true(es_key_valid("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"));
     assert_false(es_key_valid("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf"));

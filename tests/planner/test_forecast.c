@@ -59,7 +59,13 @@ static void a_model_that_does_not_fit_says_what_is_missing(void **state)
     es_forecast_question q = ask(3, ES_FORMAT_Q4_K);
     assert_int_equal(es_forecast_make(&q, &forecast, &err), ES_OK);
     assert_false(forecast.fits);
-    assert_non_null(strstr(forecast.why, "the machines have 288.0 GB"));
+    assert_non_null(strstr(forecast.why, "2 machines beside the coordinator have room for 186.2 GB: "));
+    q = ask(6, ES_FORMAT_Q4_K);
+    q.any_mode = false;
+    q.mode = ES_MODE_REPLICATE;
+    assert_int_equal(es_forecast_make(&q, &forecast, &err), ES_OK);
+    assert_non_null(strstr(forecast.why, "the experts' copies need"));
+    q = ask(3, ES_FORMAT_Q4_K);
     machines[0].memory_bytes = machines[1].memory_bytes = machines[2].memory_bytes = 8000000000;
     assert_int_equal(es_forecast_make(&q, &forecast, &err), ES_OK);
     assert_non_null(strstr(forecast.why, "the coordinator needs"));

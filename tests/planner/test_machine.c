@@ -56,7 +56,12 @@ static void what_is_wrong_is_named(void **state)
     static const refusal CASES[] = {
         {"[]", "m.json"},
         {"{\"machines\": 3}", "machines is not a list"},
-        {"{\"machines\": [3]}", "a machine is an object"},
+        {"{\"machines\": [3]}", "m.json: line 1: a machine is an object"},
+        {"{\"_\": [[{}], \"machines\"],\n\"machines\"\n: [\n{\"name\": \"a\\\"]{\",\n\"memory_gb\": 1,"
+         "\"cores\": 1, \"read_gb_per_s\": 1}\n,\n\n {\"name\": \"b\"}]}",
+         "m.json: line 8: machine b: memory_gb is missing"},
+        {"{\"name\": \"a\", \"memory\": 64}",
+         "machine a: write memory_gb, in 10^9 bytes in place of \"memory\""},
         {"{}", "name"},
         {"{\"name\": \"a\\u0007\"}", "control character"},
         {"{\"name\": \"a\"}", "machine a: memory_gb is missing"},

@@ -128,7 +128,7 @@ static void asking_again_changes_nothing_and_stale_epochs_are_refused(void **unu
     const es_units other = {2, 4, 1, 0, 1}, none = {0, 0, 1, 0, 1};
     assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0, NULL}, true, &err),
                      ES_STALE);
-    assert_string_equal(err.text, "epoch 6: this node follows epoch 7");
+    assert_string_equal(err.text, "epoch 0.6: this node follows epoch 0.7");
     assert_int_equal(es_loader_change(f.loader, &(es_units_change){6, &other, 1, NULL, 0, NULL}, false, &err),
                      ES_STALE);
     assert_int_equal(es_loader_change(f.loader, &(es_units_change){9, &none, 1, NULL, 0, NULL}, true, &err),

@@ -271,7 +271,7 @@ static void the_slices_of_several_nodes_are_the_expert(void **state)
     assert_in_range(hello.hello.numa_nodes, 1, 1024);
     assert_int_equal(compute(a, &q, (es_chunks){0, 1}, 9, sum, text), ES_NOT_HERE);
     assert_string_equal(
-        text, "layer 1: expert 3 is not held here in all the chunks asked for (epoch 0 here, 9 asked)");
+        text, "layer 1: expert 3 is not held here in all the chunks asked for (epoch 0.0 here, 0.9 asked)");
     change_and_settle(a, ES_CONTROL_LOAD, 4, (es_units){LAYER, 0, EXPERTS, 0, 3});
     change_and_settle(a, ES_CONTROL_LOAD, 4, (es_units){LAYER, 0, EXPERTS, 2, 3});
     hello = say_hello(a);

@@ -17,4 +17,4 @@ after(async () => {
     await stage.server.stop();
 });
 
-for (const part of ['chat', 'conversations', 'markdown', 'trouble', 'looks']) await import(`./${part}.mjs`);
+for (const part of ['trace', 'chat', 'conversations', 'markdown', 'trouble', 'looks']) await import(`./${part}.mjs`);

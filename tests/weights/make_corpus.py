@@ -313,9 +313,9 @@ def models():
            poke(attention + "o_proj.weight_scale_inv", 0, b"\x00\x00\xc0\x7f"))
     broken("scale-too-large", attention + "o_proj.weight_scale_inv: [0, 0] is 3.38953e+38: not a scale",
            poke(attention + "o_proj.weight_scale_inv", 0, b"\x00\x00\x7f\x7f"))
-    broken("type", "lm_head.weight: type I16 is not supported", put("lm_head.weight", "I16", [4, 4], bytes(32)))
-    broken("type-unknown", "lm_head.weight: type Q9 is not supported", put("lm_head.weight", "Q9", [4, 4], bytes(5)))
-    broken("norm-type", "model.norm.weight: type F8_E4M3 is not supported here",
+    broken("type", "lm_head.weight: type I16 is not supported, but F8_E4M3, BF16, F16, F32 are", put("lm_head.weight", "I16", [4, 4], bytes(32)))
+    broken("type-unknown", "lm_head.weight: type Q9 is not supported, but F8_E4M3, BF16, F16, F32 are", put("lm_head.weight", "Q9", [4, 4], bytes(5)))
+    broken("norm-type", "model.norm.weight: type F8_E4M3 is not supported here, but F32, F16, BF16 are",
            put("model.norm.weight", "F8_E4M3", [4]))
     broken("nan-fp8", expert + ": [2, 1] is NaN or infinite", poke(expert, 9, b"\xff"))
     broken("nan-bf16", "lm_head.weight: [3, 3] is NaN or infinite", poke("lm_head.weight", 15, b"\xc0\x7f"))

@@ -11,6 +11,7 @@ import struct
 HERE = pathlib.Path(__file__).parent / "gguf"
 U32, I32, F32, BOOL, TEXT, ARRAY, U16, U64 = 4, 5, 6, 7, 8, 9, 2, 10
 PACK = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U16: "<H", U64: "<Q"}
+TYPES = "F32, F16, Q4_0, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, BF16"
 T_F32, T_F16, T_Q8_0, T_Q4_1, T_Q4_K = 0, 1, 8, 3, 12
 HIDDEN, HEADS, ROPE, VOCAB, EXPERTS = 32, 2, 4, 4, 4
 # Blocks of 32 fit the rows of small; the corpus does with less.
@@ -241,8 +242,8 @@ def corpus():
         "tensor-overlaps": (patched(whole, q_a + 24, u64(0)), "blk.0.attn_q_a.weight: overlaps token_embd.weight"),
         "tensor-dims": (patched(whole, q_a, struct.pack("<I", 5)), "blk.0.attn_q_a.weight: 5 dimensions, at most 4 are allowed"),
         "tensor-size": (patched(whole, q_a + 4, u64(2 ** 40) * 2), "blk.0.attn_q_a.weight: its size is too large a product"),
-        "tensor-type": (patched(whole, q_a + 20, struct.pack("<I", 77)), "blk.0.attn_q_a.weight: type 77 is not known"),
-        "tensor-type-of-old": (patched(whole, q_a + 20, struct.pack("<I", 4)), "blk.0.attn_q_a.weight: type 4 is not known"),
+        "tensor-type": (patched(whole, q_a + 20, struct.pack("<I", 77)), "blk.0.attn_q_a.weight: type 77 is not known: " + TYPES + " are supported"),
+        "tensor-type-of-old": (patched(whole, q_a + 20, struct.pack("<I", 4)), "blk.0.attn_q_a.weight: type 4 is not known: " + TYPES + " are supported"),
         "tensor-block": (patched(whole, q_a + 20, struct.pack("<I", T_Q4_K)),
                          "blk.0.attn_q_a.weight: rows of 32 are no multiple of the 256 in a block of Q4_K"),
         "tensor-offset": (patched(whole, q_a + 24, u64(2 ** 40)), "blk.0.attn_q_a.weight: 512 bytes at offset "
@@ -285,8 +286,8 @@ def corpus():
                         "blk.0.attn_q_a.weight: shape is [4, 32], but the metadata makes it [64, 32]"),
         "other-experts": (changed(expert_count=(U32, 8)),
                           "blk.1.ffn_gate_inp.weight: shape is [4, 32], but the metadata makes it [8, 32]"),
-        "q4_1": (gguf(VALUES, q4_1), "output.weight: type Q4_1 is not supported"),
-        "q8-norm": (gguf(VALUES, q8_norm), "output_norm.weight: type Q8_0 is not supported here"),
+        "q4_1": (gguf(VALUES, q4_1), "output.weight: type Q4_1 is not supported, but " + TYPES + " are"),
+        "q8-norm": (gguf(VALUES, q8_norm), "output_norm.weight: type Q8_0 is not supported here, but F32, F16, BF16 are"),
         "nan": (gguf(VALUES, nan), "blk.1.ffn_up_exps.weight: [15, 31] is NaN or infinite"),
         "bad-scale": (gguf(VALUES, bad_q8), "output.weight: [0, 0] begins a block whose scale is NaN or infinite"),
         "split-by-name-only": (gguf({**VALUES, "split.count": (U16, 2), "split.no": (U16, 0)}, listed),
