@@ -207,6 +207,12 @@ const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT] = {
      .argument = "FILE",
      .at = offsetof(es_coordinator_options, trust),
      .help = "signing keys, \"ed25519:...\", whose placements are followed beside those signed with --keys"},
+    {.name = "--epoch-file",
+     .kind = ES_OPTION_TEXT,
+     .argument = "FILE",
+     .at = offsetof(es_coordinator_options, epoch_file),
+     .help = "the newest placement's epoch, kept there over a restart: an older one that is put back is not "
+             "followed"},
     {.name = "--join-listen",
      .kind = ES_OPTION_TEXT,
      .argument = "HOST:PORT",
@@ -249,9 +255,11 @@ es_status es_coordinator_check(const es_coordinator_options *o, es_err *err)
     if (o->trust != NULL && o->keys == NULL)
         return es_err_set(err, ES_INVALID,
                           "--trust goes with --keys: without keys placements are not signed");
-    if (!follows(o) && (o->trust != NULL || o->placement_given || o->placement_mode_given || o->copies > 0))
+    if (!follows(o) && (o->trust != NULL || o->epoch_file != NULL || o->placement_given ||
+                        o->placement_mode_given || o->copies > 0))
         return es_err_set(err, ES_INVALID,
-                          "--placement, --placement-mode, --copies and --trust go with --registry or --etcd");
+                          "--placement, --placement-mode, --copies, --trust and --epoch-file go with "
+                          "--registry or --etcd");
     return ES_OK;
 }
 
@@ -320,6 +328,7 @@ static es_status open_members(es_coordinator *c, es_err *err)
         .row_format = o->row_format,
         .keys = o->keys != NULL ? &c->keys : NULL,
         .trust = &c->trust,
+        .epoch_file = o->epoch_file,
         .automatic = o->placement_given ? o->placement == PLACEMENT_AUTO : o->registry.folder != NULL,
         .mode_given = o->placement_mode_given,
         .mode = (es_placement_mode)o->placement_mode,

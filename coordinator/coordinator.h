@@ -25,6 +25,7 @@ typedef struct es_coordinator_options {
     const char *join_listen; /* where new machines come; NULL: nowhere */
     const char *join_allow;  /* file of further coordinators' keys that they are to allow; NULL: none */
     size_t give_rate;        /* MB/s of experts that members are given at most; 0: as many as go */
+    const char *epoch_file;  /* keeps the newest placement's epoch over a restart; NULL: none */
     const char *trust;  /* path of signing keys whose placements are followed beside our own; NULL: none */
     const char *keys;   /* path of our secret key; NULL: nodes on this machine only */
     size_t deadline_ms; /* for one layer's replies */
@@ -50,7 +51,7 @@ enum { ES_COORDINATOR_OPTION_COUNT = 18 };
 extern const es_option ES_COORDINATOR_OPTIONS[ES_COORDINATOR_OPTION_COUNT];
 
 /* How a coordinator follows a registry; bound to the same struct, beside ES_REGISTRY_OPTIONS. */
-enum { ES_MEMBERSHIP_OPTION_COUNT = 8 };
+enum { ES_MEMBERSHIP_OPTION_COUNT = 9 };
 extern const es_option ES_MEMBERSHIP_OPTIONS[ES_MEMBERSHIP_OPTION_COUNT];
 
 /* Nodes are named, or a registry is; what belongs to a registry comes with one. */

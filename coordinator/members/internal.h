@@ -81,6 +81,7 @@ struct es_membership {
     es_chunk_set uncovered, change;
 
     es_document *document;      /* wanted; NULL: none */
+    es_epoch newest;            /* of all that were followed here; {0, 0}: none was */
     es_epoch in_force, refused; /* refused: a placement that is not of this model, or cannot be read */
     uint64_t document_again_ns;
     es_peer *peers;        /* [ES_PEERS_MAX], scratch */

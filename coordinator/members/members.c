@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "members/internal.h"
+#include "members/newest.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -252,7 +253,9 @@ es_status es_membership_create(const es_membership_options *options, es_membersh
     m->wake_fd = -1;
     m->hot_ns = es_clock_now_ns();
     pthread_mutex_init(&m->lock, NULL);
-    es_status status = make_parts(m, err);
+    es_status status =
+        options->epoch_file != NULL ? es_newest_load(options->epoch_file, &m->newest, err) : ES_OK;
+    if (status == ES_OK) status = make_parts(m, err);
     if (status == ES_OK) {
         es_registry_on_change(options->registry, wake, m);
         status = start_thread(m, err);

@@ -18,9 +18,10 @@ typedef struct es_membership_options {
     const uint8_t *fingerprint;
     const char *model; /* where the model lies: for sizes and checksums, when a placement is planned */
     es_row_format row_format;
-    const es_keys *keys;   /* NULL: loopback only, and placements are not signed */
-    const es_trust *trust; /* with keys: whose placements are followed */
-    bool automatic;        /* plans when nodes come, leave, are gone or drain; else only when one drains */
+    const es_keys *keys;    /* NULL: loopback only, and placements are not signed */
+    const es_trust *trust;  /* with keys: whose placements are followed */
+    const char *epoch_file; /* keeps the newest placement's epoch over a restart; NULL: memory does */
+    bool automatic;         /* plans when nodes come, leave, are gone or drain; else only when one drains */
     bool mode_given;
     es_placement_mode mode;
     size_t copies;            /* 0: as many as stand, at first 1 */

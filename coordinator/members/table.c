@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "members/internal.h"
+#include "members/newest.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -211,15 +212,25 @@ static es_status set_wanted(es_membership *m, const es_document *d, uint64_t now
 static es_status check_newer(const es_membership *m, es_epoch epoch, es_err *err)
 {
     char there[ES_EPOCH_TEXT_MAX], here[ES_EPOCH_TEXT_MAX];
-    if (m->document == NULL || es_epoch_number(epoch) >= es_epoch_number(m->document->epoch)) return ES_OK;
+    if (es_epoch_number(epoch) >= es_epoch_number(m->newest)) return ES_OK;
     es_epoch_format(epoch, there);
-    es_epoch_format(m->document->epoch, here);
+    es_epoch_format(m->newest, here);
     return es_err_set(
         err, ES_STALE,
-        "it is older than %s, which is followed here: somebody put it back, or the registry was "
+        "it is older than %s, which was followed here: somebody put it back, or the registry was "
         "restored from a backup; 'essaim placement plan --new-generation' and 'apply --replaces "
         "%s' make one that is newer",
         here, there);
+}
+
+static void note_newest(es_membership *m, es_epoch epoch)
+{
+    es_err err;
+    if (es_epoch_number(epoch) <= es_epoch_number(m->newest)) return;
+    m->newest = epoch;
+    if (m->options.epoch_file == NULL) return;
+    if (es_newest_save(m->options.epoch_file, epoch, &err) != ES_OK)
+        es_log(ES_LOG_WARN, "the newest placement's epoch is not kept over a restart: %s", err.text);
 }
 
 static es_status read_placement(es_membership *m, uint64_t now_ns, es_document **ret_document, es_err *err)
@@ -265,6 +276,7 @@ void es_membership_take_placement(es_membership *m, uint64_t now_ns)
            ES_PLACEMENT_MODES[d->mode], d->copies, d->copies == 1 ? "y" : "ies", d->node_count);
     es_document_destroy(&m->document);
     m->document = d;
+    note_newest(m, d->epoch);
     m->refused = (es_epoch){0, 0};
     m->plan_why[0] = '\0';
     m->list_dirty = true;

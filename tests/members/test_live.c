@@ -21,7 +21,8 @@ enum { CHANGE_S = 60, BATCHES = 3 };
 typedef struct fleet {
     reference r;
     nodes n;
-    char folder[TEST_PATH_MAX], registry_folder[TEST_PATH_MAX + 16];
+    char folder[TEST_PATH_MAX], registry_folder[TEST_PATH_MAX + 16], epoch_file[TEST_PATH_MAX + 16];
+    const char *model_path;
     es_registry *registry;
     es_swarm *swarm;
     es_membership *members;
@@ -40,6 +41,20 @@ static void add_record(fleet *f, size_t node)
     MUST(es_registry_renew(f->registry, &record, &must_err));
 }
 
+static es_status start_members(fleet *f, es_err *err)
+{
+    const es_membership_options members = {.registry = f->registry,
+                                           .embedded = true,
+                                           .swarm = f->swarm,
+                                           .shape = &f->r.model->shape,
+                                           .fingerprint = f->r.model->fingerprint,
+                                           .model = f->model_path,
+                                           .row_format = ES_ROWS_Q8,
+                                           .epoch_file = f->epoch_file,
+                                           .replace_after_s = 3600};
+    return es_membership_create(&members, &f->members, err);
+}
+
 static void fleet_open(fleet *f, const char *model, size_t count)
 {
     static const char *const SIZES[] = {"1G", "512M", "256M", "2G", "384M"};
@@ -56,15 +71,9 @@ static void fleet_open(fleet *f, const char *model, size_t count)
     es_swarm_options options = swarm_options(&f->r, &f->n);
     options.node_count = 0;
     f->swarm = swarm_open(&options);
-    const es_membership_options members = {.registry = f->registry,
-                                           .embedded = true,
-                                           .swarm = f->swarm,
-                                           .shape = &f->r.model->shape,
-                                           .fingerprint = f->r.model->fingerprint,
-                                           .model = model,
-                                           .row_format = ES_ROWS_Q8,
-                                           .replace_after_s = 3600};
-    MUST(es_membership_create(&members, &f->members, &must_err));
+    f->model_path = model;
+    snprintf(f->epoch_file, sizeof f->epoch_file, "%s/epoch", f->folder);
+    MUST(start_members(f, &must_err));
     for (size_t i = 0; i < count; i++) add_record(f, i);
     f->arena = es_arena_create();
     MUST(es_placement_model_read(model, f->arena, &f->model, &must_err));
@@ -233,6 +242,18 @@ static void run(const char *format, const fleet *f)
     assert_int_equal(system(command), 0);
 }
 
+/* By work that goes on. */
+static void wait_until_refused(fleet *f)
+{
+    uint64_t deadline_ns = es_clock_now_ns() + CHANGE_S * UINT64_C(1000000000);
+    es_membership_info info;
+    do {
+        assert_swarm_equals(f->swarm, &f->r, 1, &f->batches[f->calls++ % BATCHES]);
+        info = es_membership_get(f->members, NULL, 0);
+        if (es_clock_now_ns() > deadline_ns) fail_msg("it says: %s", info.why);
+    } while (strstr(info.why, "placement 1.1 is not followed: it is older than 1.2") == NULL);
+}
+
 /* As an attacker without a key does it, or an operator who restores a backup. */
 static void a_placement_that_is_put_back_is_not_followed(void **state)
 {
@@ -246,22 +267,28 @@ static void a_placement_that_is_put_back_is_not_followed(void **state)
     apply(&f, ES_PLACE_GROUP, 1, 1, 0x2);
     load_until_arrived(&f);
     run("cp -a %1$s/backup/. %2$s", &f);
-    uint64_t deadline_ns = es_clock_now_ns() + CHANGE_S * UINT64_C(1000000000);
-    es_membership_info info;
-    do {
-        assert_swarm_equals(f.swarm, &f.r, 1, &f.batches[f.calls++ % BATCHES]);
-        info = es_membership_get(f.members, NULL, 0);
-        if (es_clock_now_ns() > deadline_ns) fail_msg("it says: %s", info.why);
-    } while (strstr(info.why, "placement 1.1 is not followed: it is older than 1.2") == NULL);
+    wait_until_refused(&f);
     for (int look = 0; look < 50; look++) { /* and nothing moves */
         assert_swarm_equals(f.swarm, &f.r, 1, &f.batches[f.calls++ % BATCHES]);
         zmq_poll(NULL, 0, 5);
     }
     assert_true(arrived(&f));
+    /* nor by a coordinator that was away meanwhile; without its file it would have to believe it */
+    es_membership_destroy(&f.members);
+    MUST(start_members(&f, &must_err));
+    wait_until_refused(&f);
+    assert_true(es_epoch_number(es_membership_get(f.members, NULL, 0).wanted) == 0);
     /* the way on */
     apply_as(&f, ES_PLACE_GROUP, 2, 1, 0x3, (es_epoch){1, 1}, (es_epoch){2, 1});
     load_until_arrived(&f);
     assert_string_equal(es_membership_get(f.members, NULL, 0).why, "");
+    /* a file that was spoilt is no reason to believe anything */
+    es_err err = {.text = ""};
+    es_membership_destroy(&f.members);
+    run("test \"$(cat %1$s/epoch)\" = 2.1 && echo 2.x > %1$s/epoch", &f);
+    assert_int_equal(start_members(&f, &err), ES_INVALID);
+    assert_non_null(strstr(err.text, "epoch \"2.x\": write GENERATION.COUNTER"));
+    assert_non_null(strstr(err.text, f.epoch_file));
     fleet_close(&f);
 }
 
