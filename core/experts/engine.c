@@ -17,6 +17,7 @@ enum {
     TILE_ROWS = 64, /* rows that are computed together */
     CACHE_LINE = 64,
     PREFETCH_BYTES = 8192, /* of a panel, ahead of a product */
+    PREFETCH_GROUPS = 8,   /* experts whose down products are asked for ahead: what decoding one row needs */
     ADDENDS_MAX = 1 << 17, /* of 2^45 each: a row's sum stays below 2^62 */
 };
 
@@ -223,6 +224,17 @@ static const es_group *find_group(const es_expert_engine *engine, size_t item)
     return &engine->groups[low];
 }
 
+/* Asks for the beginning of two panels: kernels ask for what follows. */
+static void prefetch_panels(const es_matrix *w, size_t row)
+{
+    size_t panels = es_size_ceil_div(w->rows, ES_PANEL_ROWS), first = row / ES_PANEL_ROWS;
+    for (size_t p = first; p < panels && p < first + 2; p++) {
+        const uint8_t *panel = w->data + p * w->row_bytes;
+        for (size_t at = 0; at < es_size_min(w->row_bytes, PREFETCH_BYTES); at += CACHE_LINE)
+            __builtin_prefetch(panel + at, 0, 2);
+    }
+}
+
 /* One expert's 32 intermediate rows, for all its pairs. */
 static void compute_h(es_expert_engine *engine, size_t item, size_t thread)
 {
@@ -244,6 +256,10 @@ static void compute_h(es_expert_engine *engine, size_t item, size_t thread)
             uint8_t *row = engine->h + (group->first + done + t) * engine->h_row_bytes;
             if (!store_h(engine, row, first, s->gate + t * n, n)) note_failure(engine, pairs[t].pair);
         }
+    }
+    if (first + n == ffn->gate.rows && group + 1 < engine->groups + engine->group_count) {
+        prefetch_panels(&engine->ffns[group[1].expert].gate, 0);
+        prefetch_panels(&engine->ffns[group[1].expert].up, 0);
     }
 }
 
@@ -320,17 +336,6 @@ static bool take_unit(share *from, bool front, size_t *ret_unit)
     return true;
 }
 
-/* Asks for the beginning of two panels: kernels ask for what follows. */
-static void prefetch_panels(const es_matrix *w, size_t row)
-{
-    size_t panels = es_size_ceil_div(w->rows, ES_PANEL_ROWS), first = row / ES_PANEL_ROWS;
-    for (size_t p = first; p < panels && p < first + 2; p++) {
-        const uint8_t *panel = w->data + p * w->row_bytes;
-        for (size_t at = 0; at < es_size_min(w->row_bytes, PREFETCH_BYTES); at += CACHE_LINE)
-            __builtin_prefetch(panel + at, 0, 2);
-    }
-}
-
 static void run_share(void *job, size_t item, size_t thread)
 {
     (void)item;
@@ -340,11 +345,10 @@ static void run_share(void *job, size_t item, size_t thread)
     for (size_t i = 1; i < threads; i++)
         while (take_unit(&engine->shares[(thread + i) % threads], false, &unit))
             engine->unit(engine, unit, thread);
-    /* While others finish: what this thread reads first in the next phase. */
-    size_t units = es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS);
-    if (engine->unit == compute_h)
-        prefetch_panels(&engine->ffns[engine->groups[0].expert].down,
-                        units * thread / threads * ES_UNIT_ROWS);
+    /* While others finish: what this thread reads first of each expert in the next phase. */
+    size_t first = es_size_ceil_div(engine->options.hidden, ES_UNIT_ROWS) * thread / threads * ES_UNIT_ROWS;
+    size_t groups = engine->unit == compute_h ? es_size_min(engine->group_count, PREFETCH_GROUPS) : 0;
+    for (size_t g = 0; g < groups; g++) prefetch_panels(&engine->ffns[engine->groups[g].expert].down, first);
 }
 
 /* Runs a phase: each thread goes through neighbouring units of its own, then helps the others. */

@@ -32,13 +32,13 @@ static inline VECTOR_INLINE void prefetch_block(es_format format, int panels, co
     }
 }
 
-/* sum += w * four inputs. The broadcast belongs to the instruction, once for each panel: compilers would keep
- * it in a register for both, which costs an instruction more and runs slower. */
-static inline VECTOR_INLINE __m512i dot_4(__m512i sum, __m512i w, const int8_t *q)
+/* Four inputs in every lane, in a register of their own: two panels take them from there. */
+static inline VECTOR_INLINE __m512i inputs_4(const int8_t *q)
 {
     typedef int8_t four[4];
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const four *)q));
-    return sum;
+    __m512i v;
+    __asm__("vpbroadcastd %1, %0" : "=v"(v) : "m"(*(const four *)q));
+    return v;
 }
 
 /* sum[r][k] += groups [first, first + GROUPS / parts) of 32-block b. */
@@ -49,11 +49,10 @@ static inline VECTOR_INLINE void dot_groups(es_format format, int panels, int ro
     for (int g = first; g < first + count; g++) {
         __m512i w[2];
         for (int k = 0; k < panels; k++) w[k] = unpack_group(format, s->data[k], &s->at, b, g);
-        for (int k = 0; k < panels; k++)
-            for (int r = 0; r < rows; r++)
-                sum[r][k] = rows == 1
-                                ? _mm512_dpbusd_epi32(sum[r][k], w[k], broadcast_4(x[r][index].q + 4 * g))
-                                : dot_4(sum[r][k], w[k], x[r][index].q + 4 * g);
+        for (int r = 0; r < rows; r++) {
+            __m512i q = inputs_4(x[r][index].q + 4 * g);
+            for (int k = 0; k < panels; k++) sum[r][k] = _mm512_dpbusd_epi32(sum[r][k], w[k], q);
+        }
     }
 }
 
