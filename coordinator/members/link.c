@@ -17,7 +17,7 @@ enum {
     STATS_MS = 5000,
     PAUSE_MS = 2000, /* before a change that a node refused is asked for again */
     PAUSE_FAILED_MS = 10000,
-    PART_MS = 1500 /* for a farewell to arrive */
+    PART_MS = 5000 /* for a farewell to arrive */
 };
 
 static uint64_t in_ms(uint64_t now_ns, uint64_t ms)

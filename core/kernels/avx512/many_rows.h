@@ -1,7 +1,7 @@
 /* Eight rows that share an unpacked super-block of two panels (four where each 32-block has two scales): the
  * sixteen integer sums of a 32-block stay in registers. Those products are written in assembler, because
- * compilers run out of registers for the rows' addresses and move them through the ports that multiply: 11.5
- * cycles a row and 32-block instead of 14.4, where the instructions need 11. */
+ * compilers run out of registers for the rows' addresses and move them through the ports that multiply
+ * (docs/decisions/0008-few-rows-many-rows.md). */
 #ifndef ES_KERNELS_AVX512_MANY_ROWS_H
 #define ES_KERNELS_AVX512_MANY_ROWS_H
 
@@ -77,20 +77,34 @@ _Static_assert(offsetof(es_q8_block, q) == 0 && offsetof(es_q8_block, d) == 32 &
 #define A7 "%%zmm14"
 #define B7 "%%zmm15"
 #define X(r) "(%[x" #r "])"
+#define P(r) "%[p" #r "]"
+#define Q(r) "%[q" #r "]"
 #define REST(r, k) "128*(" #r "-4)+64*" #k "(%[rest])"
+#define ACC(r, k) "128*" #r "+64*" #k "(%[acc])"
+
+/* One instruction. */
+#define OP(...) __VA_ARGS__ "\n\t"
 
 /* Sums begin with what codes of a bias of 128 add too much, as the bits of MAGIC, at zero. */
-#define START_BIASED(r) "vpbroadcastd 40" X(r) ", " A##r "\n\tvmovdqa64 " A##r ", " B##r "\n\t"
-#define START_MAGIC(r) "vmovdqa64 %[magic], " A##r "\n\tvmovdqa64 %[magic], " B##r "\n\t"
-#define START_ZERO(r) "vpxord " A##r ", " A##r ", " A##r "\n\tvpxord " B##r ", " B##r ", " B##r "\n\t"
+#define START_BIASED(r)                                                                                      \
+    OP("vpbroadcastd 40" X(r) ", " A##r)                                                                     \
+    OP("vmovdqa64 " A##r ", " B##r)
+#define START_MAGIC(r)                                                                                       \
+    OP("vmovdqa64 %[magic], " A##r)                                                                          \
+    OP("vmovdqa64 %[magic], " B##r)
+#define START_ZERO(r)                                                                                        \
+    OP("vpxord " A##r ", " A##r ", " A##r)                                                                   \
+    OP("vpxord " B##r ", " B##r ", " B##r)
 
-#define LOAD_CODES(g, u, v) "vmovdqu64 64*" #g "(%[w0]), %%" #u "\n\tvmovdqu64 64*" #g "(%[w1]), %%" #v "\n\t"
+#define LOAD_CODES(g, u, v)                                                                                  \
+    OP("vmovdqu64 64*" #g "(%[w0]), %%" #u)                                                                  \
+    OP("vmovdqu64 64*" #g "(%[w1]), %%" #v)
 
 /* The sums += group g of row r times the codes in u and v. */
 #define DOT(g, r, a, b, u, v)                                                                                \
-    "vpbroadcastd 4*" #g X(r) ", %%zmm20\n\t"                                                                \
-                              "vpdpbusd %%zmm20, %%" #u ", " a "\n\t"                                        \
-                              "vpdpbusd %%zmm20, %%" #v ", " b "\n\t"
+    OP("vpbroadcastd 4*" #g X(r) ", %%zmm20")                                                                \
+    OP("vpdpbusd %%zmm20, %%" #u ", " a)                                                                     \
+    OP("vpdpbusd %%zmm20, %%" #v ", " b)
 
 /* Group g of eight rows; next loads the codes that follow. */
 #define DOT_EIGHT(g, u, v, next)                                                                             \
@@ -111,66 +125,72 @@ _Static_assert(offsetof(es_q8_block, q) == 0 && offsetof(es_q8_block, d) == 32 &
     DOT_EIGHT(6, zmm16, zmm17, LOAD_CODES(7, zmm18, zmm19))                                                  \
     DOT_EIGHT(7, zmm18, zmm19, "")
 
+/* A row's sums, scaled, are added to what it holds, or to what stands in memory. */
+#define ADD_HELD(r, a, b, u, v)                                                                              \
+    OP("vfmadd231ps " u ", " a ", " P(r))                                                                    \
+    OP("vfmadd231ps " v ", " b ", " Q(r))
+#define ADD_REST(r, a, b, u, v)                                                                              \
+    OP("vfmadd213ps " REST(r, 0) ", " u ", " a)                                                              \
+    OP("vfmadd213ps " REST(r, 1) ", " v ", " b)                                                              \
+    OP("vmovaps " a ", " REST(r, 0))                                                                         \
+    OP("vmovaps " b ", " REST(r, 1))
+
 #define LOAD_FOUR(from)                                                                                      \
-    "vmovaps (%[" #from "]), %%zmm16\n\tvmovaps 64(%[" #from "]), %%zmm17\n\t"                               \
-    "vmovaps 128(%[" #from "]), %%zmm18\n\tvmovaps 192(%[" #from "]), %%zmm19\n\t"
+    OP("vmovaps (%[" #from "]), %%zmm16")                                                                    \
+    OP("vmovaps 64(%[" #from "]), %%zmm17")                                                                  \
+    OP("vmovaps 128(%[" #from "]), %%zmm18")                                                                 \
+    OP("vmovaps 192(%[" #from "]), %%zmm19")
 
 /* Row r of a format of 32 columns: acc = fma(D, P, acc) with P = fma((float)A, d, +0), D in zmm16 and 17. */
 #define BLOCK_PRODUCT(r)                                                                                     \
-    "vcvtdq2ps " A##r ", " A##r "\n\tvcvtdq2ps " B##r ", " B##r                                              \
-        "\n\t"                                                                                               \
-        "vbroadcastss 32" X(r) ", %%zmm20\n\t"                                                               \
-                               "vfmadd132ps %%zmm20, %[zero], " A##r                                         \
-        "\n\tvfmadd132ps %%zmm20, %[zero], " B##r "\n\t"
-#define CLOSE_HELD(r)                                                                                        \
-    BLOCK_PRODUCT(r)                                                                                         \
-    "vfmadd231ps %%zmm16, " A##r ", %[p" #r "]\n\tvfmadd231ps %%zmm17, " B##r ", %[q" #r "]\n\t"
-#define CLOSE_REST(r)                                                                                        \
-    BLOCK_PRODUCT(r)                                                                                         \
-    "vfmadd213ps " REST(r, 0) ", %%zmm16, " A##r "\n\tvfmadd213ps " REST(r, 1) ", %%zmm17, " B##r            \
-        "\n\t"                                                                                               \
-        "vmovaps " A##r ", " REST(r, 0) "\n\tvmovaps " B##r ", " REST(r, 1) "\n\t"
+    OP("vcvtdq2ps " A##r ", " A##r)                                                                          \
+    OP("vcvtdq2ps " B##r ", " B##r)                                                                          \
+    OP("vbroadcastss 32" X(r) ", %%zmm20")                                                                   \
+    OP("vfmadd132ps %%zmm20, %[zero], " A##r)                                                                \
+    OP("vfmadd132ps %%zmm20, %[zero], " B##r)
+#define CLOSE_HELD(r) BLOCK_PRODUCT(r) ADD_HELD(r, A##r, B##r, "%%zmm16", "%%zmm17")
+#define CLOSE_REST(r) BLOCK_PRODUCT(r) ADD_REST(r, A##r, B##r, "%%zmm16", "%%zmm17")
 
 /* Row r of a K format with mins: part = fma((float)A, d, part). (float)A = (MAGIC + sum) * a - MAGIC * a,
  * where every step is exact; a is in zmm16 and 17, MAGIC * a in zmm18 and 19. */
 #define BLOCK_SUM(r)                                                                                         \
-    "vfmsub132ps %%zmm16, %%zmm18, " A##r "\n\tvfmsub132ps %%zmm17, %%zmm19, " B##r                          \
-        "\n\t"                                                                                               \
-        "vbroadcastss 32" X(r) ", %%zmm20\n\t"
-#define CLOSE_K_HELD(r)                                                                                      \
-    BLOCK_SUM(r)                                                                                             \
-    "vfmadd231ps %%zmm20, " A##r ", %[p" #r "]\n\tvfmadd231ps %%zmm20, " B##r ", %[q" #r "]\n"               \
-                                                                              "\t"
-#define CLOSE_K_REST(r)                                                                                      \
-    BLOCK_SUM(r)                                                                                             \
-    "vfmadd213ps " REST(r, 0) ", %%zmm20, " A##r "\n\tvfmadd213ps " REST(r, 1) ", %%zmm20, " B##r            \
-        "\n\t"                                                                                               \
-        "vmovaps " A##r ", " REST(r, 0) "\n\tvmovaps " B##r ", " REST(r, 1) "\n\t"
+    OP("vfmsub132ps %%zmm16, %%zmm18, " A##r)                                                                \
+    OP("vfmsub132ps %%zmm17, %%zmm19, " B##r)                                                                \
+    OP("vbroadcastss 32" X(r) ", %%zmm20")
+#define CLOSE_K_HELD(r) BLOCK_SUM(r) ADD_HELD(r, A##r, B##r, "%%zmm20", "%%zmm20")
+#define CLOSE_K_REST(r) BLOCK_SUM(r) ADD_REST(r, A##r, B##r, "%%zmm20", "%%zmm20")
 
 /* R of row r += its min of 32-block j, in zmm16 and 17; %[x##r] is where the super-block ended. */
 #define ADD_MIN(j, r)                                                                                        \
-    "vbroadcastss 36-48*8+48*" #j X(r) ", %%zmm20\n\t"                                                       \
-                                       "vfmadd231ps %%zmm20, %%zmm16, " A##r                                 \
-        "\n\tvfmadd231ps %%zmm20, %%zmm17, " B##r "\n\t"
+    OP("vbroadcastss 36-48*8+48*" #j X(r) ", %%zmm20")                                                       \
+    OP("vfmadd231ps %%zmm20, %%zmm16, " A##r)                                                                \
+    OP("vfmadd231ps %%zmm20, %%zmm17, " B##r)
 #define ADD_MINS(j)                                                                                          \
-    "vmovaps 128*" #j "(%[min]), %%zmm16\n\tvmovaps 128*" #j "+64(%[min]), %%zmm17\n\t" ADD_MIN(j, 0)        \
-        ADD_MIN(j, 1) ADD_MIN(j, 2) ADD_MIN(j, 3) ADD_MIN(j, 4) ADD_MIN(j, 5) ADD_MIN(j, 6) ADD_MIN(j, 7)
-/* acc = fma(-M, R, fma(D, part, acc)) */
-#define CLOSE_SUPER(r, p, q)                                                                                 \
-    "vmovaps 128*" #r "(%[acc]), %%zmm20\n\tvmovaps 128*" #r "+64(%[acc]), %%zmm21\n\t"                      \
-    "vfmadd231ps " p ", %%zmm16, %%zmm20\n\tvfmadd231ps " q ", %%zmm17, %%zmm21\n\t"                         \
-    "vfnmadd231ps " A##r ", %%zmm18, %%zmm20\n\tvfnmadd231ps " B##r                                          \
-        ", %%zmm19, %%zmm21\n\t"                                                                             \
-        "vmovaps %%zmm20, 128*" #r "(%[acc])\n\tvmovaps %%zmm21, 128*" #r "+64(%[acc])\n\t"
-#define CLOSE_SUPER_HELD(r) CLOSE_SUPER(r, "%[p" #r "]", "%[q" #r "]")
+    OP("vmovaps 128*" #j "(%[min]), %%zmm16")                                                                \
+    OP("vmovaps 128*" #j "+64(%[min]), %%zmm17")                                                             \
+    ADD_MIN(j, 0)                                                                                            \
+    ADD_MIN(j, 1) ADD_MIN(j, 2) ADD_MIN(j, 3) ADD_MIN(j, 4) ADD_MIN(j, 5) ADD_MIN(j, 6) ADD_MIN(j, 7)
+/* acc = fma(-M, R, fma(D, part, acc)), with D in zmm16 and 17, M in zmm18 and 19. */
+#define CLOSE_SUPER(r, part0, part1)                                                                         \
+    OP("vmovaps " ACC(r, 0) ", %%zmm20")                                                                     \
+    OP("vmovaps " ACC(r, 1) ", %%zmm21")                                                                     \
+    OP("vfmadd231ps " part0 ", %%zmm16, %%zmm20")                                                            \
+    OP("vfmadd231ps " part1 ", %%zmm17, %%zmm21")                                                            \
+    OP("vfnmadd231ps " A##r ", %%zmm18, %%zmm20")                                                            \
+    OP("vfnmadd231ps " B##r ", %%zmm19, %%zmm21")                                                            \
+    OP("vmovaps %%zmm20, " ACC(r, 0))                                                                        \
+    OP("vmovaps %%zmm21, " ACC(r, 1))
+#define CLOSE_SUPER_HELD(r) CLOSE_SUPER(r, P(r), Q(r))
 #define CLOSE_SUPER_REST(r) CLOSE_SUPER(r, REST(r, 0), REST(r, 1))
 
 /* A format whose halves of a 32-block have scales of their own, for four rows: A0 to B3 are the first half's
  * sums, A4 to B7 the second's, taken in turns so that no sum waits for itself. */
 #define START_HALVES(r, a, b, c, d)                                                                          \
-    "vpbroadcastd 44" X(r) ", " a "\n\tvmovdqa64 " a ", " b "\n\t"                                           \
-                           "vpbroadcastd 40" X(r) ", " c "\n\tvpsubd " a ", " c ", " c "\n\tvmovdqa64 " c    \
-                                                  ", " d "\n\t"
+    OP("vpbroadcastd 44" X(r) ", " a)                                                                        \
+    OP("vmovdqa64 " a ", " b)                                                                                \
+    OP("vpbroadcastd 40" X(r) ", " c)                                                                        \
+    OP("vpsubd " a ", " c ", " c)                                                                            \
+    OP("vmovdqa64 " c ", " d)
 #define DOT_HALVES(g, h)                                                                                     \
     DOT(g, 0, A0, B0, zmm16, zmm17)                                                                          \
     DOT(g, 1, A1, B1, zmm16, zmm17)                                                                          \
@@ -197,13 +217,16 @@ _Static_assert(offsetof(es_q8_block, q) == 0 && offsetof(es_q8_block, d) == 32 &
 /* part = fma((float)A, d, part), with the first half's scales in zmm16 and 17, the second's in zmm18 and 19.
  */
 #define CLOSE_HALVES(r, a, b, c, d)                                                                          \
-    "vcvtdq2ps " a ", " a "\n\tvcvtdq2ps " b ", " b "\n\t"                                                   \
-    "vcvtdq2ps " c ", " c "\n\tvcvtdq2ps " d ", " d "\n\t"                                                   \
-    "vmulps %%zmm16, " a ", " a "\n\tvmulps %%zmm17, " b ", " b "\n\t"                                       \
-    "vfmadd231ps %%zmm18, " c ", " a "\n\tvfmadd231ps %%zmm19, " d ", " b "\n\t"                             \
-    "vbroadcastss 32" X(r) ", %%zmm20\n\t"                                                                   \
-                           "vfmadd231ps %%zmm20, " a ", %[p" #r "]\n\tvfmadd231ps %%zmm20, " b ", %[q" #r    \
-                           "]\n\t"
+    OP("vcvtdq2ps " a ", " a)                                                                                \
+    OP("vcvtdq2ps " b ", " b)                                                                                \
+    OP("vcvtdq2ps " c ", " c)                                                                                \
+    OP("vcvtdq2ps " d ", " d)                                                                                \
+    OP("vmulps %%zmm16, " a ", " a)                                                                          \
+    OP("vmulps %%zmm17, " b ", " b)                                                                          \
+    OP("vfmadd231ps %%zmm18, " c ", " a)                                                                     \
+    OP("vfmadd231ps %%zmm19, " d ", " b)                                                                     \
+    OP("vbroadcastss 32" X(r) ", %%zmm20")                                                                   \
+    ADD_HELD(r, a, b, "%%zmm20", "%%zmm20")
 
 #define OF_FIRST(m) m(0) m(1) m(2) m(3)
 #define OF_LAST(m) m(4) m(5) m(6) m(7)
@@ -265,6 +288,7 @@ static inline VECTOR_INLINE void close_shared_super(es_format format, const supe
             for (int k = 0; k < 2; k++) acc[r][k] = _mm512_fmadd_ps(codes->d[0][0][k], held[r][k], acc[r][k]);
 }
 
+/* A super-block of n 32-blocks taken apart whole. */
 static inline VECTOR_INLINE void unpack_super(es_format format, const super_view *s, size_t n,
                                               super_codes *codes)
 {
