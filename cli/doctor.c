@@ -175,7 +175,7 @@ static void check_coordinator(doctor *d)
     if (status != ES_OK || code != 200) {
         es_finding *f =
             es_findings_add(&d->findings, ES_FINDING_BAD, "coordinator.reach", NAN, "", "%s", err.text);
-        es_finding_mend(f, code == 401 || code == 403 ? "give --api-key"
+        es_finding_mend(f, code == 401 || code == 403 ? "give an --api-key that it knows"
                                                       : "systemctl status essaim-coordinator there");
         json_decref(props);
         return;

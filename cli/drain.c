@@ -21,7 +21,7 @@ typedef struct drain_values {
 static es_status refused(const cli_server *server, long code, const json_t *answer, es_err *err)
 {
     const char *message = json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
-    es_status status = code == 404 ? ES_NOT_FOUND : code == 401 ? ES_MISMATCH : ES_UNAVAILABLE;
+    es_status status = code == 404 ? ES_NOT_FOUND : ES_UNAVAILABLE;
     return es_err_set(err, status, "%s: HTTP %ld: %.300s", server->url, code,
                       message != NULL ? message : "no reason given");
 }

@@ -26,7 +26,7 @@ typedef struct placement_values {
     const char *model, *machines, *heat, *out, *replaces, *keys;
     int mode;
     size_t copies, slices;
-    bool afresh, create, json, mode_given, new_generation;
+    bool afresh, create, json, mode_given, copies_given, slices_given, new_generation;
 } placement_values;
 
 /* The action's index, or the number of them. */
@@ -127,6 +127,8 @@ typedef struct planning {
     es_planner_node *nodes; /* [ES_DOCUMENT_NODES_MAX] */
     size_t node_count;
     double *heat;
+    es_placement_mode mode;
+    size_t copies, slices;
     uint64_t *cell_bytes; /* [model.layer_count] */
     es_document *before;
 } planning;
@@ -221,11 +223,22 @@ static es_status read_heat(const char *path, planning *p, es_err *err)
     return status;
 }
 
-static es_status set_cell_bytes(const placement_values *v, planning *p, es_err *err)
+/* What is not given is as it was before. */
+static void settle(const placement_values *v, planning *p)
+{
+    const es_document *before = p->before;
+    p->mode = v->mode_given || before == NULL ? (es_placement_mode)v->mode : before->mode;
+    p->copies = v->copies_given || before == NULL ? v->copies : before->copies;
+    p->slices = v->slices;
+    if (!v->slices_given && p->mode == ES_PLACE_SLICE && before != NULL && before->mode == ES_PLACE_SLICE)
+        p->slices = before->slices;
+}
+
+static es_status set_cell_bytes(planning *p, es_err *err)
 {
     p->cell_bytes = es_arena_take(p->arena, p->model.layer_count, sizeof *p->cell_bytes);
     if (p->cell_bytes == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
-    es_status status = es_placement_model_cells(&p->model, v->slices, p->cell_bytes, err);
+    es_status status = es_placement_model_cells(&p->model, p->slices, p->cell_bytes, err);
     return status == ES_OK ? ES_OK : es_err_prefix(err, "--slices");
 }
 
@@ -237,7 +250,6 @@ static es_status gather(const placement_values *v, planning *p, es_err *err)
     p->nodes = p->arena != NULL ? es_arena_take(p->arena, ES_DOCUMENT_NODES_MAX, sizeof *p->nodes) : NULL;
     if (p->nodes == NULL) return es_err_set(err, ES_NO_MEMORY, "placement");
     es_status status = es_placement_model_read(v->model, p->arena, &p->model, err);
-    if (status == ES_OK) status = set_cell_bytes(v, p, err);
     if (status == ES_OK && v->heat != NULL) status = read_heat(v->heat, p, err);
     if (status == ES_OK && registered) status = es_registry_open(&v->registry, &registry, err);
     if (status == ES_OK && registered) {
@@ -247,6 +259,8 @@ static es_status gather(const placement_values *v, planning *p, es_err *err)
     if (status == ES_OK && v->file != NULL) status = read_document(v->file, &p->before, err);
     if (status == ES_OK && p->before != NULL)
         status = es_document_check(p->before, &p->model.shape, p->model.fingerprint, err);
+    settle(v, p);
+    if (status == ES_OK) status = set_cell_bytes(p, err);
     if (status == ES_OK)
         status = v->machines != NULL ? read_machines(v->machines, p, err) : take_registered(registry, p, err);
     es_registry_close(&registry);
@@ -311,9 +325,9 @@ static es_status plan(const placement_values *v, es_err *err)
         .experts = p.model.shape.experts,
         .groups = p.model.shape.groups,
         .cell_bytes = p.cell_bytes,
-        .mode = v->mode_given || p.before == NULL ? (es_placement_mode)v->mode : p.before->mode,
-        .copies = v->copies,
-        .slices = v->slices,
+        .mode = p.mode,
+        .copies = p.copies,
+        .slices = p.slices,
         .heat = p.heat,
         .before = v->afresh ? NULL : p.before,
         .fingerprint = p.model.fingerprint,
@@ -452,7 +466,9 @@ static const es_option PLAN_OPTIONS[] = {
      .initial = "1",
      .min = 1,
      .max = ES_COPIES_MAX,
+     .fallback = "as before, else 1",
      .at = offsetof(placement_values, copies),
+     .given_at = offsetof(placement_values, copies_given),
      .help = "of each expert, on different nodes, on different racks where possible"},
     {.name = "--slices",
      .kind = ES_OPTION_COUNT,
@@ -460,7 +476,9 @@ static const es_option PLAN_OPTIONS[] = {
      .initial = "1",
      .min = 1,
      .max = ES_CHUNKS_MAX,
+     .fallback = "as before, else 1",
      .at = offsetof(placement_values, slices),
+     .given_at = offsetof(placement_values, slices_given),
      .help = "of each expert, in mode slice"},
     {.name = "--heat",
      .kind = ES_OPTION_TEXT,
@@ -474,7 +492,7 @@ static const es_option PLAN_OPTIONS[] = {
     {.name = "--new-generation",
      .kind = ES_OPTION_FLAG,
      .at = offsetof(placement_values, new_generation),
-     .help = "after the registry was restored from a backup: above every epoch that it ever had"},
+     .help = "after the registry was restored from a backup: a generation above the one that stands in it"},
     {.name = "--out",
      .kind = ES_OPTION_TEXT,
      .argument = "FILE",

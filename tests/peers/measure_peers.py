@@ -40,17 +40,15 @@ class Peer:
         wanted = sorted((name for name in names if name.startswith(("libggml-base.", "libggml."))), key=lambda name: "base" not in name)
         self.libraries = [ctypes.CDLL(os.path.join(folder, name), mode=ctypes.RTLD_GLOBAL | os.RTLD_LAZY) for name in wanted]
         if is_ik:
-            self.backend = self.call("ggml_backend_cpu_init", POINTER)
+            self.backend = self.call("ggml_backend_cpu_init", POINTER) or sys.exit("no backend for this processor")
             self.call("ggml_backend_cpu_set_n_threads", None, POINTER(self.backend), INT(threads))
         else:
             self.call("ggml_backend_load_all_from_path", None, ctypes.c_char_p(folder.encode()))
-            self.backend = self.call("ggml_backend_init_by_type", POINTER, INT(0), None)
+            self.backend = self.call("ggml_backend_init_by_type", POINTER, INT(0), None) or sys.exit("no backend for this processor")
             device = self.call("ggml_backend_get_device", POINTER, POINTER(self.backend))
             registry = self.call("ggml_backend_dev_backend_reg", POINTER, POINTER(device))
             setter = self.call("ggml_backend_reg_get_proc_address", POINTER, POINTER(registry), b"ggml_backend_set_n_threads")
             ctypes.CFUNCTYPE(None, POINTER, INT)(setter)(self.backend, threads)
-        if not self.backend:
-            sys.exit("no backend for this processor")
         self.context = self.call("ggml_init", POINTER, InitParams(64 << 20, None, True))
 
     def call(self, name, result, *arguments):
@@ -107,7 +105,8 @@ def time_peer(folder, is_ik, kind, experts, rows_list, threads):
             chosen = (ctypes.c_int32 * rows)(*([len(passes) % experts] * rows))
             peer.call("ggml_backend_tensor_set", None, ids, chosen, SIZE(0), SIZE(ctypes.sizeof(chosen)))
             start = time.perf_counter()
-            peer.call("ggml_backend_graph_compute", INT, POINTER(peer.backend), graph)
+            if peer.call("ggml_backend_graph_compute", INT, POINTER(peer.backend), graph) != 0:
+                sys.exit("the graph was not computed")
             passes.append(time.perf_counter() - start)
         best[rows] = min(passes[1:]) * 1e3
     return best
