@@ -256,11 +256,12 @@ static void say_farewell(es_membership *m, es_member *member, uint64_t now_ns)
     es_control_reply reply;
     es_err err;
     bool over = now_ns >= member->parting_ns || es_channel_link(link->channel) != ES_LINK_UP;
-    while (!over && es_channel_receive(link->channel, &message, &err) == ES_OK) {
-        over = link->waits && message.count == 1 &&
-               es_control_reply_unpack(m->memory, es_message_data(&message, 0), es_message_bytes(&message, 0),
-                                       &reply, &err) == ES_OK &&
-               reply.request == link->request;
+    for (int i = 0; i < QUEUE_MESSAGES && !over; i++) {
+        if (es_channel_receive(link->channel, &message, &err) != ES_OK) break;
+        bool sound = message.count == 1 &&
+                     es_control_reply_unpack(m->memory, es_message_data(&message, 0),
+                                             es_message_bytes(&message, 0), &reply, &err) == ES_OK;
+        over = !sound || (link->waits && reply.request == link->request);
         es_message_close(&message);
     }
     if (!over && !link->waits && es_channel_writable(link->channel))

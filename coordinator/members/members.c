@@ -3,12 +3,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/size.h"
 #include "members/internal.h"
 #include "members/newest.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,14 +231,9 @@ static es_status make_parts(es_membership *m, es_err *err)
     return status;
 }
 
-/* Signals are for the thread that waits for them. */
 static es_status start_thread(es_membership *m, es_err *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&m->thread, NULL, members_main, m);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = es_signals_start_thread(&m->thread, members_main, m);
     if (failed != 0) return es_err_set(err, ES_NO_MEMORY, "members: %s", strerror(failed));
     m->running = true;
     return ES_OK;

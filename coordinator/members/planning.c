@@ -99,7 +99,10 @@ static es_status make_plan(es_membership *m, const es_policy_verdict *v, const e
 {
     uint64_t *cell_bytes = calloc(m->model.layer_count, sizeof *cell_bytes);
     es_planner_report report;
-    es_epoch epoch = m->document != NULL ? m->document->epoch : (es_epoch){1, 0};
+    /* Above what was followed before a restart too, which may be newer than all that the registry has. */
+    es_epoch epoch = es_epoch_number(m->newest) != 0 ? m->newest : (es_epoch){1, 0};
+    if (m->document != NULL && es_epoch_number(m->document->epoch) > es_epoch_number(epoch))
+        epoch = m->document->epoch;
     epoch.counter++;
     es_planner_request request = {
         .nodes = nodes,

@@ -95,3 +95,14 @@ void es_signals_clear(void)
     (void)got; /* empty is as good */
     atomic_store(&signal_number, 0);
 }
+
+int es_signals_start_thread(pthread_t *ret_thread, void *(*main)(void *), void *context)
+{
+    sigset_t others, before;
+    sigfillset(&others);
+    sigdelset(&others, SIGBUS);
+    pthread_sigmask(SIG_SETMASK, &others, &before);
+    int failed = pthread_create(ret_thread, NULL, main, context);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}

@@ -4,6 +4,7 @@
 
 #include "essaim/status.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 /* Installs the handlers: called once, by main, before threads start. A second signal before the first was
@@ -31,6 +32,10 @@ int es_signals_hangup_fd(void);
 
 /* True when SIGHUP has come since the last call. */
 bool es_signals_take_hangup(void);
+
+/* pthread_create for a thread that no signal interrupts: they are for the thread that waits for them. A fault
+ * of its own (SIGBUS) it keeps, as base/bus_error.h tells of it. 0, or an errno. */
+int es_signals_start_thread(pthread_t *ret_thread, void *(*main)(void *), void *context);
 
 /* Forgets the signal: an answer was cut short, the conversation goes on. */
 void es_signals_clear(void);

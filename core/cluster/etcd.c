@@ -1,8 +1,8 @@
 /* The etcd registry: opened, closed, and what is asked of it without waiting. */
 #include "base/clock.h"
+#include "base/signals.h"
 #include "cluster/etcd_internal.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,19 +125,15 @@ static es_status take_options(es_etcd_registry *r, const es_etcd_options *option
 
 static es_status start_threads(es_etcd_registry *r, es_err *err)
 {
-    sigset_t all, before; /* signals are for the thread that waits for them */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&r->worker, NULL, es_etcd_worker_main, r);
+    int failed = es_signals_start_thread(&r->worker, es_etcd_worker_main, r);
     if (failed == 0) {
-        failed = pthread_create(&r->watcher, NULL, es_etcd_watcher_main, r);
+        failed = es_signals_start_thread(&r->watcher, es_etcd_watcher_main, r);
         if (failed != 0) {
             r->stopping = true;
             es_etcd_poke(r, false);
             pthread_join(r->worker, NULL);
         }
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed != 0) return es_err_set(err, ES_NO_MEMORY, "registry: %s", strerror(failed));
     r->started = true;
     return ES_OK;

@@ -4,11 +4,11 @@
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "fetch/ask.h"
 #include "net/crc32c.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,7 +229,11 @@ static es_status read_all(es_fetcher *f, const es_fetch_order *what, uint64_t to
             status = es_err_set(err, ES_CORRUPT, "other bytes than were asked for");
         if (status != ES_OK) return status;
         p.bytes += count;
+        uint64_t before_ns = es_clock_now_ns();
         status = es_unit_file_put(file, bytes, count, err);
+        uint64_t ours_ns = es_clock_now_ns() - before_ns; /* our disk's time is none of the peer's */
+        p.begun_ns += ours_ns;
+        p.until_ns += ours_ns;
         *ret_disk = status != ES_OK;
         if (status != ES_OK) return status;
         pthread_mutex_lock(&f->lock);
@@ -426,11 +430,7 @@ es_status es_fetcher_start(const es_fetcher_options *options, es_fetcher **ret_f
     const es_net_options net = {options->keys, NULL};
     es_status status = es_net_open(&net, &f->net, err);
     if (status == ES_OK) {
-        sigset_t all, before; /* signals are for the thread that waits for them */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int failed = pthread_create(&f->thread, NULL, fetcher_main, f);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        int failed = es_signals_start_thread(&f->thread, fetcher_main, f);
         f->running = failed == 0;
         if (failed != 0) status = es_err_set(err, ES_NO_MEMORY, "fetcher: %s", strerror(failed));
     }

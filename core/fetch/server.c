@@ -4,12 +4,12 @@
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "net/crc32c.h"
 #include "net/flood.h"
 #include "weights/expert_index.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,14 +256,9 @@ static es_status open_socket(es_shard_server *server, es_err *err)
     return status;
 }
 
-/* Signals are for the thread that waits for them. */
 static es_status start_thread(es_shard_server *server, es_err *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&server->thread, NULL, server_main, server);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = es_signals_start_thread(&server->thread, server_main, server);
     if (failed != 0) return es_err_set(err, ES_NO_MEMORY, "shard server: %s", strerror(failed));
     server->running = true;
     return ES_OK;

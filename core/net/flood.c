@@ -173,7 +173,7 @@ static void make_room(es_flood_guard *guard)
         guard->told_ns = now_ns;
         es_log(ES_LOG_WARN,
                "port %u: %zu connections, and %zu are the most: those that wait longest for the "
-               "end of their handshake are cut off",
+               "end of their handshake are cut off, or else the latest",
                guard->port, guard->count, guard->most);
     }
     while (guard->count > guard->most) {

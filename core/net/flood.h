@@ -26,8 +26,7 @@ void es_flood_guard_saw(es_flood_guard *guard, es_message *message);
 
 /* Looks at every connection and ends those that sent too much; how many. Between two looks a peer may send
  * what the network carries. Of more connections than may be it ends those that wait longest for the end of
- * their handshake, and when nobody does the latest: who is in stays in, and who comes is let in. The
- * channel's count of refusals has them. */
+ * their handshake, and when nobody does the latest: who is in stays in, and who comes is let in. */
 size_t es_flood_guard_check(es_flood_guard *guard);
 
 /* Until it is worth another look: soon while somebody is connected, later the more they are. */

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum {
-    ES_PROTOCOL = 2,
+    ES_PROTOCOL = 3,
     ES_WIRE_HEADER_MAX = 480 * 1024, /* the largest request header: every row with every pair */
     ES_WIRE_COLS_MAX = 1 << 20,
     ES_WIRE_REQUESTS_MAX = 512,

@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -124,11 +124,7 @@ es_status es_zap_start(void *context, es_allow_list *list, es_zap **ret_zap, es_
         free(zap);
         return status;
     }
-    sigset_t all, before; /* signals are for the thread that waits for them */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&zap->thread, NULL, zap_main, zap);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = es_signals_start_thread(&zap->thread, zap_main, zap);
     if (failed != 0) {
         zmq_close(zap->socket);
         free(zap);

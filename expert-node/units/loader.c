@@ -3,12 +3,12 @@
 
 #include "base/clock.h"
 #include "base/machine.h"
+#include "base/signals.h"
 #include "base/size.h"
 #include "cluster/document.h"
 #include "units/loader_internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -30,14 +30,9 @@ static void poke(void *context)
     es_queue_poke(loader->commands);
 }
 
-/* Signals are for the service's thread: its poll looks at them. */
 static es_status start_thread(es_loader *loader, es_err *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&loader->id, NULL, es_loader_main, loader);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = es_signals_start_thread(&loader->id, es_loader_main, loader);
     if (failed != 0) return es_err_set(err, ES_NO_MEMORY, "loader: %s", strerror(failed));
     loader->running = true;
     return ES_OK;
