@@ -25,7 +25,7 @@ typedef struct es_fetcher_options {
 
 /* Who does not answer within patience_ms, or gives less than the least of bytes in one such time, is given up
  * for another; what it gave is kept. */
-enum { ES_FETCH_PATIENCE_MS = 5000, ES_FETCH_LEAST_BYTES_PER_S = 64 * 1024 };
+enum { ES_FETCH_PATIENCE_MS = 5000, ES_FETCH_LEAST_BYTES_PER_S = 256 * 1024 };
 
 es_status es_fetcher_start(const es_fetcher_options *options, es_fetcher **ret_fetcher, es_err *err);
 
