@@ -156,7 +156,7 @@ static void lying_requests_are_refused_by_field(void **state)
     Essaim__V1__ExpertRequest m = honest();
     expect(b, &m, ES_OK, "");
     m.protocol = ES_PROTOCOL + 1;
-    expect(b, &m, ES_MISMATCH, "the peer speaks protocol 3, this program 2");
+    expect(b, &m, ES_MISMATCH, "the peer speaks protocol 4, this program 3");
     m = honest(), m.rows = 0, m.n_pairs_per_row = 0, m.n_expert = m.n_weight = 0;
     expect(b, &m, ES_INVALID, "rows: 0 is not 1 to 512");
     m = honest(), m.rows = 513;
