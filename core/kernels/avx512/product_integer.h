@@ -41,7 +41,7 @@ static inline VECTOR_INLINE __m512i inputs_4(const int8_t *q)
     return v;
 }
 
-/* sum[r][k] += groups [first, first + GROUPS / parts) of 32-block b. */
+/* sum[r][k] += groups [first, first + count) of 32-block b. */
 static inline VECTOR_INLINE void dot_groups(es_format format, int panels, int rows, const super_view *s,
                                             size_t b, int first, int count, const es_q8_block *const *x,
                                             size_t index, __m512i (*sum)[2])

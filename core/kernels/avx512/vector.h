@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #define VECTOR_INLINE __attribute__((always_inline))
 
@@ -19,14 +18,6 @@ static inline VECTOR_INLINE __m512i load_512(const uint8_t *bytes)
 static inline VECTOR_INLINE __m512 load_f16(const uint8_t *codes)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)codes));
-}
-
-/* Four bytes in every lane. */
-static inline VECTOR_INLINE __m512i broadcast_4(const int8_t *bytes)
-{
-    int32_t four;
-    memcpy(&four, bytes, sizeof four);
-    return _mm512_set1_epi32(four);
 }
 
 /* Every 16-bit lane shifted left by a constant, right where it is negative. */
